@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What runs a virtual machine. A driver is a const table of operations; one that it lacks is NULL and
+ * callers ask driver_can(). The host agent owns one struct driver per VM; the command line tools use the
+ * operations that need no running VM (validate, create_disk).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/error.h"
+#include "config/config.h"
+#include "util/loop.h"
+
+struct driver; /* private to the implementation */
+
+/* Upward calls; each may free the driver, so each is the implementation's last statement. */
+struct driver_events {
+    /*
+     * The VM process ended. @expected: after stop(). @reason: "QEMU exited with status 1: last lines of
+     * its log" (borrowed).
+     */
+    void (*exited)(bool expected, const char *reason, void *arg);
+    /* The machine was told to power down, reset or panicked: "shutdown", "reset", "guest-panicked". */
+    void (*notice)(const char *what, void *arg);
+    /* The guest opened or closed the agent's port. The stream of guest_connect() restarts its session. */
+    void (*guest_port)(bool open, void *arg);
+    /* New text on the serial console. */
+    void (*console)(const char *text, size_t len, void *arg);
+};
+
+struct driver_options {
+    const struct config *config;
+    const char *dir;        /* instance folder */
+    int ssh_port;           /* host port forwarded to the guest's 22 on 127.0.0.1 */
+    const char *accel;      /* NULL: decide */
+};
+
+struct driver_ops {
+    const char *name;
+
+    /* Refuses what this driver cannot do, before anything is created. */
+    int (*validate)(const struct config *config, struct error *err);
+    /* One line about how it will run, e.g. "accelerator tcg: the CPU lists neither vmx nor svm". */
+    char *(*describe)(const struct config *config);
+
+    int (*open)(struct loop *loop, const struct driver_options *options,
+                const struct driver_events *events, void *events_arg, struct driver **ret,
+                struct error *err);
+    /* Stops watching; a running VM goes on. */
+    void (*close)(struct driver *driver);
+
+    /* Launches the VM; exited() tells the end. Errors: the program's own words. */
+    int (*start)(struct driver *driver, struct error *err);
+    /* Takes over a VM that runs already (its host agent died). ESRCH: there is none. */
+    int (*attach)(struct driver *driver, struct error *err);
+    /* Asks the guest to power down; exited() follows, or never. */
+    int (*shutdown)(struct driver *driver, struct error *err);
+    /* Ends it now. exited() follows. */
+    int (*kill)(struct driver *driver, struct error *err);
+    /* Connects to the agent's port: a non-blocking stream that the caller owns. */
+    int (*guest_connect)(struct driver *driver, int *ret_fd, struct error *err);
+    pid_t (*pid)(const struct driver *driver);
+};
+
+/* The table of @name ("qemu"). Errors: ENOTSUP (unknown or not built for this host). */
+int driver_find(const char *name, const struct driver_ops **ret, struct error *err);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One instance: its folder, configuration and present status, read from disk and from its host agent.
+ * Reading only; the verbs are in lifecycle/.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include "base/error.h"
+#include "config/load.h"
+#include "util/strv.h"
+
+enum instance_status {
+    INSTANCE_STATUS_UNKNOWN, /* configuration not readable */
+    INSTANCE_STATUS_STOPPED,
+    INSTANCE_STATUS_RUNNING,
+    INSTANCE_STATUS_BROKEN,
+};
+
+struct instance {
+    char *name;
+    char *hostname;         /* lima-NAME with . and _ as - */
+    char *dir;
+    char *version;          /* content of lima-version, "" if missing */
+    struct config *config;  /* NULL if not readable: see errors */
+    enum instance_status status;
+    struct strv errors;
+    pid_t host_agent_pid;   /* 0: none */
+    pid_t driver_pid;
+    int ssh_port;           /* 0: not known */
+    bool is_protected;
+};
+
+/*
+ * Opens @name and derives its status: Stopped when neither ha.pid nor <vmType>.pid names a live process,
+ * Running when both do and the agent answers, Broken otherwise. Problems land in errors.
+ * Errors: ENOENT (no lima.yaml), EINVAL (bad name).
+ */
+int instance_open(const char *lima_home, const char *name, struct instance **ret,
+                  struct error *err);
+void instance_free(struct instance *inst);
+SCOPED_PTR(struct instance, instance_free)
+
+const char *instance_status_name(enum instance_status status); /* "Running"; "" for unknown */
+/* "lima-" + name with every '.' and '_' as '-'. Caller frees. */
+char *instance_hostname(const char *name);
+/* Path of a file of the instance (LAYOUT_*). Caller frees. */
+char *instance_path(const struct instance *inst, const char *file);
+
+/* Names of all instances, byte order: folders of @lima_home that do not start with '_' or '.'. */
+int instance_names(const char *lima_home, struct strv *ret, struct error *err);

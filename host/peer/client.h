@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest agent as the host sees it: one mux session over a stream, the calls and events of guest.proto,
+ * checked (the guest is hostile: lengths, counts, addresses, UTF-8) before they are handed up.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "config/config.h"
+#include "mux/mux.h"
+#include "util/loop.h"
+
+struct peer; /* survives any number of connections */
+
+enum peer_stage { /* lima.guest.v1.Stage.Name */
+    PEER_STAGE_UNKNOWN,
+    PEER_STAGE_AGENT,
+    PEER_STAGE_CLOUD_INIT,
+    PEER_STAGE_SSH,
+    PEER_STAGE_PROVISION,
+    PEER_STAGE_PROBES,
+    PEER_STAGE_READY,
+    PEER_STAGE_FAILED,
+};
+
+struct peer_port {
+    enum config_proto proto; /* TCP or UDP */
+    struct config_address address;
+    uint16_t port;
+};
+
+struct peer_info { /* all strings printable, borrowed during the call */
+    const char *agent_version, *boot_id, *instance_id, *hostname, *os, *kernel, *arch;
+    uint64_t uptime_ms;
+};
+
+struct peer_script {
+    const char *name;
+    bool running;
+    int exit_status;
+    const char *tail;
+    const char *hint;
+};
+
+/* Upward calls. None may free the peer. */
+struct peer_events {
+    void (*connected)(const struct peer_info *info, void *arg);
+    void (*disconnected)(void *arg); /* session lost; tunnels were closed before */
+    void (*stage)(enum peer_stage stage, const char *detail, const char *instance_id,
+                  uint64_t uptime_us, void *arg);
+    void (*script)(const struct peer_script *script, void *arg);
+    /* @snapshot: @added is everything. */
+    void (*ports)(bool snapshot, const struct peer_port *added, size_t added_count,
+                  const struct peer_port *removed, size_t removed_count, void *arg);
+};
+
+struct peer *peer_new(struct loop *loop, const struct peer_events *events, void *events_arg);
+void peer_free(struct peer *peer);
+SCOPED_PTR(struct peer, peer_free)
+
+/* Uses @take_fd (non-blocking stream) from now on; an older one is closed. @pad as in mux_start(). */
+void peer_attach(struct peer *peer, int take_fd, bool pad);
+/* The transport says that the other end has restarted: begins a new session on the same fd. */
+void peer_restart(struct peer *peer);
+/* Closes the transport. */
+void peer_detach(struct peer *peer);
+bool peer_is_up(const struct peer *peer);
+
+/*
+ * Opens a tunnel to a TCP address in the guest. @done comes once: 0 and the connected stream, whose ops
+ * the callee sets at once, or -errno (the guest's own, ECONNREFUSED and the like; ENOTCONN: session down or
+ * lost). Cancel by peer_tunnel_cancel() before @done came.
+ */
+struct peer_tunnel;
+typedef void (*peer_tunnel_fn)(int r, struct mux_stream *stream, void *arg);
+struct peer_tunnel *peer_tunnel_open(struct peer *peer, const struct config_address *address,
+                                     uint16_t port, peer_tunnel_fn done, void *arg);
+void peer_tunnel_cancel(struct peer_tunnel *tunnel);
