@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include "base/error.h"
+#include "base/macros.h"
 
 /* Lower-case hex of SHA-256. Caller frees. */
 char *digest_sha256_hex(const void *data, size_t len);
@@ -20,6 +21,7 @@ void digest_update(struct digest *d, const void *data, size_t len);
 /* "algo:hex"; caller frees. The object can only be freed afterwards. */
 char *digest_finish(struct digest *d);
 void digest_free(struct digest *d);
+SCOPED_PTR(struct digest, digest_free)
 
 /* Hashes a file and compares. Errors: EBADMSG (differs; the message has both), I/O errors. */
 int digest_check_file(const char *path, const char *digest, struct error *err);

@@ -10,7 +10,8 @@
 /* Errors: ENOENT and the like; EFBIG beyond @max bytes. The text is NUL-terminated. */
 int file_read(const char *path, size_t max, struct buf *ret, struct error *err);
 /*
- * Writes a temporary beside @path, fsyncs, renames: readers see the old or the new file. A symlink at
+ * Writes a temporary beside @path, fsyncs, renames: readers see the old or the new file. A symlink
+ * at
  * @path is replaced, not followed.
  */
 int file_write(const char *path, const void *data, size_t len, mode_t mode, struct error *err);

@@ -25,7 +25,8 @@ SCOPED_PTR(struct loop, loop_free)
 /* For libraries that want the base itself (evhttp, evdns, bufferevents). Borrowed. */
 struct event_base *loop_base(struct loop *loop);
 
-/* Runs until loop_quit(); returns what was given there, or -EIO when no event is left to wait for. */
+/* Runs until loop_quit(); returns what was given there, or -EIO when no event is left to wait for.
+ */
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop, int result);
 /* One round: blocks until some event was handled. For synchronous code on top of the loop. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths: joining, cleaning, "~", and the folders that the environment names. No I/O but where said. */
+/* Paths: joining, cleaning, "~", and the folders that the environment names. No I/O but where said.
+ */
 #pragma once
 
 #include <stdbool.h>
 #include "base/error.h"
 #include "base/macros.h"
 
-/* Joined with single slashes; an absolute later part does not replace an earlier one. Caller frees. */
+/* Joined with single slashes; an absolute later part does not replace an earlier one. Caller frees.
+ */
 char *path_join(const char *first, ...) __attribute__((sentinel)) _nonnull_;
 #define path_join(...) path_join(__VA_ARGS__, NULL)
 

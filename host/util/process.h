@@ -18,10 +18,10 @@ struct process_options {
     int stdin_fd;           /* use PROCESS_INHERIT (-2) to keep the parent's */
     int stdout_fd;
     int stderr_fd;
-    const int *pass_fds;    /* become 3, 4, ... in the child */
+    const int *pass_fds; /* become 3, 4, ... in the child */
     size_t pass_count;
-    bool new_session;       /* setsid(): survives the parent's terminal and process group */
-    bool die_with_parent;   /* PR_SET_PDEATHSIG SIGKILL */
+    bool new_session;     /* setsid(): survives the parent's terminal and process group */
+    bool die_with_parent; /* PR_SET_PDEATHSIG SIGKILL */
 };
 
 #define PROCESS_INHERIT (-2)
@@ -54,7 +54,8 @@ char *process_find_program(const char *name);
 
 /* Reads a pid file ("PID\n"). Returns the pid if it names a live process, else 0. */
 pid_t process_read_pidfile(const char *path);
-/* kill() through a pidfd, then waits for the end up to @timeout_ms. -ETIMEDOUT; ESRCH counts as done. */
+/* kill() through a pidfd, then waits for the end up to @timeout_ms. -ETIMEDOUT; ESRCH counts as
+ * done. */
 int process_kill(pid_t pid, int signo, int64_t timeout_ms, struct error *err);
 /* Waits for the end of any process by pidfd. 0, or -ETIMEDOUT. @timeout_ms <0: forever. */
 int process_wait(pid_t pid, int64_t timeout_ms);

@@ -8,6 +8,7 @@
 struct strv {
     char **items; /* NULL-terminated once anything was added; may be NULL before */
     size_t len;
+    size_t alloc; /* private */
 };
 
 #define STRV_INIT ((struct strv){0})

@@ -8,9 +8,9 @@
 
 /* Lima's names: x86_64, aarch64, armv7l, ppc64le, riscv64, s390x; "" for anything else. */
 const char *sys_arch(void);
-int sys_cpus(void);           /* logical CPUs that this process may use */
-int64_t sys_memory(void);     /* bytes of RAM */
-const char *sys_user(void);   /* name of the effective user; borrowed */
+int sys_cpus(void);         /* logical CPUs that this process may use */
+int64_t sys_memory(void);   /* bytes of RAM */
+const char *sys_user(void); /* name of the effective user; borrowed */
 uid_t sys_uid(void);
 /* IANA zone name as /etc/timezone or /etc/localtime give it, or "". Caller frees. */
 char *sys_timezone(void);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text tables for terminals: left-aligned columns, each as wide as its longest cell plus four blanks. */
+/* Text tables for terminals: left-aligned columns, each as wide as its longest cell plus four
+ * blanks. */
 #pragma once
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The terminal of a command: is it one, how wide, a status line that is redrawn in place, a yes/no
- * question, a progress bar for downloads. On anything but a terminal the status line prints each new
- * stage once as a log line.
+ * question, a progress bar for downloads. On anything but a terminal the status line prints each
+ * new stage once as a log line.
  */
 #pragma once
 
@@ -15,18 +15,21 @@ bool term_stdout_is_tty(void); /* also true with _LIMA_OUTPUT_IS_TTY set */
 bool term_stderr_is_tty(void);
 int term_width(void); /* columns of stdout, 80 when unknown */
 
-/* Asks on stderr, reads stdin; @def on an empty answer. Errors: EINTR (Ctrl-C), EIO (end of input). */
+/* Asks on stderr, reads stdin; @def on an empty answer. Errors: EINTR (Ctrl-C), EIO (end of input).
+ */
 int term_confirm(const char *question, bool def, bool *ret, struct error *err);
 
 /* Stages with elapsed time on stderr, one line in place; hooks itself into the log sink. */
 struct term_status;
 struct term_status *term_status_new(void);
-/* @stage such as "booting the kernel"; NULL clears the line. Redraw is the caller's, once a second. */
+/* @stage such as "booting the kernel"; NULL clears the line. Redraw is the caller's, once a second.
+ */
 void term_status_set(struct term_status *status, const char *stage, const char *detail);
 void term_status_tick(struct term_status *status);
 void term_status_free(struct term_status *status);
 
-/* A bar: DONE / TOTAL [====>   ] PERCENT SPEED/s. @total 0: unknown. Draws at most 5 times a second. */
+/* A bar: DONE / TOTAL [====>   ] PERCENT SPEED/s. @total 0: unknown. Draws at most 5 times a
+ * second. */
 struct term_bar;
 struct term_bar *term_bar_new(const char *what);
 void term_bar_update(struct term_bar *bar, int64_t done, int64_t total);

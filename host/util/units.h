@@ -7,8 +7,8 @@
 #include "base/error.h"
 
 /*
- * A non-negative decimal number, one optional blank, optional suffix b, or k m g t p with nothing, b
- * or ib behind; case-insensitive, base 1024; truncated. Errors: EINVAL, ERANGE.
+ * A non-negative decimal number, one optional blank, optional suffix b, or k m g t p with nothing,
+ * b or ib behind; case-insensitive, base 1024; truncated. Errors: EINVAL, ERANGE.
  */
 int size_parse(const char *text, int64_t *ret, struct error *err);
 /* "%.4g" of the value in the largest unit below 1024: "4GiB", "2.441KiB", "0B". Caller frees. */

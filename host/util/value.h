@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Value trees: jv of libjq (immutable, reference-counted: every jv_* call consumes its arguments) with
- * helpers, JSON text, jq programs, and the source position of each node.
+ * Value trees: jv of libjq (immutable, reference-counted: every jv_* call consumes its arguments)
+ * with helpers, JSON text, jq programs, and the source position of each node.
  *
  * Positions: a tree that yaml_load() made comes with a struct value_lines that maps a path such as
  * ".mounts[0].location" to line and column.
@@ -32,7 +32,7 @@ char *value_to_json(jv value, bool sort); /* consumes @value; caller frees */
 /* Errors: EINVAL with the parser's words. */
 int value_from_json(const char *text, jv *ret, struct error *err);
 /*
- * Runs a jq program over @input (consumed) and returns an array of its results. File and environment
- * access are off. Errors: EINVAL (compile or run-time error, the message is jq's).
+ * Runs a jq program over @input (consumed) and returns an array of its results. File and
+ * environment access are off. Errors: EINVAL (compile or run-time error, the message is jq's).
  */
 int value_query(jv input, const char *program, jv *ret_results, struct error *err);

@@ -21,8 +21,8 @@ void *xmemdup(const void *data, size_t len) _nonnull_;
 char *xasprintf(const char *fmt, ...) _nonnull_ _printf_(1, 2);
 char *xvasprintf(const char *fmt, va_list ap) _nonnull_ _printf_(1, 0);
 
-#define xnew(type)         ((type *)xcalloc(1, sizeof(type)))
-#define xnew_n(type, n)    ((type *)xcalloc((n), sizeof(type)))
+#define xnew(type)      ((type *)xcalloc(1, sizeof(type)))
+#define xnew_n(type, n) ((type *)xcalloc((n), sizeof(type)))
 
 /* scoped(free) char *s; scoped(fd_close) int fd = -1; */
 static inline void _unused_ scoped_free(void *p)

@@ -18,8 +18,8 @@ struct buf {
     size_t alloc; /* private */
 };
 
-#define BUF_INIT           ((struct buf){0})
-#define BUF_INIT_CAP(max)  ((struct buf){.cap = (max)})
+#define BUF_INIT          ((struct buf){0})
+#define BUF_INIT_CAP(max) ((struct buf){.cap = (max)})
 
 void buf_done(struct buf *buf);
 SCOPED_VAL(struct buf, buf_done)

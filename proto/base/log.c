@@ -132,8 +132,8 @@ static bool is_bare(const char *s)
         return false;
     }
     for (; *s; s++) {
-        bool alnum = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
-                     (*s >= '0' && *s <= '9');
+        bool alnum =
+            (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9');
 
         if (!alnum && !strchr(punct, *s)) {
             return false;

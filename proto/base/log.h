@@ -63,6 +63,7 @@ void log_error_of(enum log_level level, const struct error *err, const char *fmt
 #define log_warn(...)  log_message(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_error(...) log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
 
-/* Formats one line (with its newline) as it would be written, for tests and relays. Caller frees. */
+/* Formats one line (with its newline) as it would be written, for tests and relays. Caller frees.
+ */
 char *log_format_line(enum log_level level, enum log_format format, bool terminal, bool colour,
                       const struct log_field *fields, const char *message);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What every unit test includes: the headers cmocka wants in the order it wants them, and
- * assert_fails(). A failed assert jumps over scope cleanup, so state shared between tests belongs to
- * setup and teardown functions.
+ * assert_fails(). A failed assert jumps over scope cleanup, so state shared between tests belongs
+ * to setup and teardown functions.
  */
 #pragma once
 
