@@ -51,6 +51,11 @@ void log_set_format(enum log_format format)
     sink.format = format;
 }
 
+enum log_format log_get_format(void)
+{
+    return sink.format;
+}
+
 void log_set_terminal_hook(void (*hook)(bool after, void *arg), void *arg)
 {
     sink.hook = hook;

@@ -39,6 +39,7 @@ struct log_field {
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 void log_set_format(enum log_format format);
+enum log_format log_get_format(void);
 /* Names: trace, debug, info, warn or warning, error, fatal. Returns 0, or -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret);
 const char *log_level_name(enum log_level level); /* "warning" for WARN */
