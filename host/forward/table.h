@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Port forwards of one VM: guest listeners in, host listeners out. The desired set is computed from rules
- * and present listeners and compared with the live one at every change; several guest listeners may share
- * one host address (the first that fits serves).
+ * Port forwards of one VM: guest listeners in, host listeners out. The desired set is computed from
+ * rules and present listeners and compared with the live one at every change; several guest
+ * listeners may share one host address (the first that fits serves).
  */
 #pragma once
 
@@ -16,10 +16,11 @@ enum forward_event {
     FORWARD_EVENT_FORWARDING,     /* the host listens now */
     FORWARD_EVENT_NOT_FORWARDING, /* a rule says so */
     FORWARD_EVENT_STOPPING,
-    FORWARD_EVENT_FAILED,         /* @error says why */
+    FORWARD_EVENT_FAILED, /* @error says why */
 };
 
-/* Upward call; must not free the table. Addresses as "127.0.0.1:8080", "[::1]:80"; host may be NULL. */
+/* Upward call; must not free the table. Addresses as "127.0.0.1:8080", "[::1]:80"; host may be
+ * NULL. */
 struct forward_events {
     void (*changed)(enum forward_event event, enum config_proto proto, const char *guest,
                     const char *host, const char *error, void *arg);
@@ -31,9 +32,11 @@ struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
                                         int ssh_port, const struct forward_events *events,
                                         void *events_arg);
 void forward_table_free(struct forward_table *table);
-/* From peer_events.ports. */
-void forward_table_update(struct forward_table *table, bool snapshot,
-                          const struct peer_port *added, size_t added_count,
-                          const struct peer_port *removed, size_t removed_count);
-/* The session was lost: connections end, listeners stay until the next snapshot. */
-void forward_table_disconnected(struct forward_table *table);
+SCOPED_PTR(struct forward_table, forward_table_free)
+/*
+ * From peer_events.ports. When the session is lost nothing needs to be said: the tunnels end by
+ * themselves, the listeners stay until the next snapshot.
+ */
+void forward_table_update(struct forward_table *table, bool snapshot, const struct peer_port *added,
+                          size_t added_count, const struct peer_port *removed,
+                          size_t removed_count);

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * At every change the wanted set (host address -> guest listener) is computed anew from the rules
+ * and the present listeners, and compared with the live one:
+ *
+ *   wanted and live       the target is changed in place if another guest listener serves it now
+ *   wanted, not live      the host listens; a failure is reported once and tried again at the next
+ * change live, not wanted      closed
+ *
+ * Where several guest listeners want one host address, the one that has it keeps it; else the first
+ * in the order of the guest's report gets it.
+ */
+#include "forward/table.h"
+
+#include <string.h>
+#include "base/alloc.h"
+#include "base/log.h"
+#include "forward/rule.h"
+#include "forward/tcp.h"
+
+#define LISTENERS_MAX 2048 /* guest listeners that are considered; a guest may claim any number */
+#define FORWARDS_MAX  1024 /* host listeners of one VM */
+
+struct listener {
+    struct forward_endpoint endpoint;
+    bool reported; /* "not forwarding" was said */
+};
+
+struct forward {
+    struct forward *next;
+    struct forward_target host;
+    struct forward_endpoint guest;
+    struct forward_tcp *tcp; /* NULL: failed */
+    bool wanted;             /* during an update */
+    bool failed;             /* and said so */
+};
+
+struct forward_table {
+    struct loop *loop;
+    struct peer *peer;
+    const struct config_port_forward *rules;
+    size_t rule_count;
+    int ssh_port;
+    const struct forward_events *events;
+    void *events_arg;
+    struct listener *listeners;
+    size_t listener_count, listener_alloc;
+    struct forward *forwards;
+    size_t forward_count;
+};
+
+static void report(struct forward_table *table, enum forward_event event,
+                   const struct forward_endpoint *guest, const struct forward_target *host,
+                   const char *error)
+{
+    scoped(free) char *from = forward_address_format(&guest->address, guest->port);
+    scoped(free) char *to = NULL;
+
+    if (host) {
+        to = host->socket ? xstrdup(host->socket)
+                          : forward_address_format(&host->address, host->port);
+    }
+    table->events->changed(event, guest->proto, from, to, error, table->events_arg);
+}
+
+static bool endpoint_equal(const struct forward_endpoint *a, const struct forward_endpoint *b)
+{
+    return a->proto == b->proto && a->port == b->port &&
+           forward_address_equal(&a->address, &b->address);
+}
+
+static bool target_equal(const struct forward_target *a, const struct forward_target *b)
+{
+    if (a->socket || b->socket) {
+        return a->socket && b->socket && strcmp(a->socket, b->socket) == 0;
+    }
+    return a->port == b->port && forward_address_equal(&a->address, &b->address);
+}
+
+static struct forward *find_forward(struct forward_table *table, const struct forward_target *host)
+{
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        if (target_equal(&f->host, host)) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+static struct forward *add_forward(struct forward_table *table, const struct forward_target *host,
+                                   const struct forward_endpoint *guest)
+{
+    struct forward *f = xnew(struct forward);
+    struct forward **end = &table->forwards;
+
+    f->host = *host;
+    f->guest = *guest;
+    while (*end) {
+        end = &(*end)->next;
+    }
+    *end = f;
+    table->forward_count++;
+    return f;
+}
+
+/* Claims @host for @guest unless another guest listener keeps it. */
+static void want(struct forward_table *table, const struct forward_target *host,
+                 const struct forward_endpoint *guest)
+{
+    struct forward *f = find_forward(table, host);
+
+    if (!f) {
+        if (table->forward_count >= FORWARDS_MAX) {
+            report(table, FORWARD_EVENT_FAILED, guest, host, "too many forwards of one instance");
+            return;
+        }
+        f = add_forward(table, host, guest);
+    } else if (!f->wanted) {
+        if (f->tcp && !endpoint_equal(&f->guest, guest)) {
+            forward_tcp_retarget(f->tcp, guest);
+        }
+        f->guest = *guest;
+    }
+    f->wanted = true;
+}
+
+static bool is_present(const struct forward_table *table, const struct forward_endpoint *guest)
+{
+    for (size_t i = 0; i < table->listener_count; i++) {
+        if (endpoint_equal(&table->listeners[i].endpoint, guest)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A forward whose guest listener is still there keeps its host address before anyone else asks. */
+static void keep_present(struct forward_table *table)
+{
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        struct forward_target host;
+
+        f->wanted = is_present(table, &f->guest) &&
+                    forward_rule_match(table->rules, table->rule_count, table->ssh_port, &f->guest,
+                                       &host) == FORWARD_VERDICT_FORWARD &&
+                    target_equal(&host, &f->host);
+    }
+}
+
+static void want_static(struct forward_table *table)
+{
+    for (size_t i = 0; i < table->rule_count; i++) {
+        const struct config_port_forward *rule = &table->rules[i];
+
+        if (!rule->is_static || rule->ignore || rule->proto == CONFIG_PROTO_UDP) {
+            continue;
+        }
+        for (int port = rule->guest_first; port >= 1 && port <= rule->guest_last; port++) {
+            struct forward_endpoint guest = {
+                .proto = CONFIG_PROTO_TCP, .address = rule->guest_ip, .port = (uint16_t)port};
+            struct forward_target host = {
+                .address = rule->host_ip,
+                .port = (uint16_t)(port - rule->guest_first + rule->host_first),
+                .socket = *rule->host_socket ? rule->host_socket : NULL};
+
+            want(table, &host, &guest);
+        }
+    }
+}
+
+static void want_listener(struct forward_table *table, struct listener *listener)
+{
+    struct forward_target host;
+    enum forward_verdict verdict = forward_rule_match(table->rules, table->rule_count,
+                                                      table->ssh_port, &listener->endpoint, &host);
+
+    if (verdict == FORWARD_VERDICT_FORWARD) {
+        want(table, &host, &listener->endpoint);
+    } else if (!listener->reported) {
+        listener->reported = true;
+        if (!forward_rules_silent(table->rules, table->rule_count, listener->endpoint.proto)) {
+            report(table, FORWARD_EVENT_NOT_FORWARDING, &listener->endpoint, NULL, NULL);
+        }
+    }
+}
+
+static void close_unwanted(struct forward_table *table)
+{
+    struct forward **link = &table->forwards;
+
+    while (*link) {
+        struct forward *f = *link;
+
+        if (f->wanted) {
+            link = &f->next;
+            continue;
+        }
+        *link = f->next;
+        table->forward_count--;
+        if (f->tcp) {
+            forward_tcp_close(f->tcp);
+            report(table, FORWARD_EVENT_STOPPING, &f->guest, &f->host, NULL);
+        }
+        free(f);
+    }
+}
+
+static void open_missing(struct forward_table *table)
+{
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        scoped(error_done) struct error err = ERROR_INIT;
+
+        if (f->tcp) {
+            continue;
+        }
+        if (forward_tcp_open(table->loop, table->peer, &f->host, &f->guest, &f->tcp, &err) == 0) {
+            report(table, FORWARD_EVENT_FORWARDING, &f->guest, &f->host, NULL);
+            f->failed = false;
+        } else if (!f->failed) {
+            f->failed = true;
+            report(table, FORWARD_EVENT_FAILED, &f->guest, &f->host, error_text(&err));
+        }
+    }
+}
+
+static void reconcile(struct forward_table *table)
+{
+    keep_present(table);
+    want_static(table);
+    for (size_t i = 0; i < table->listener_count; i++) {
+        want_listener(table, &table->listeners[i]);
+    }
+    close_unwanted(table);
+    open_missing(table);
+}
+
+struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
+                                        const struct config_port_forward *rules, size_t rule_count,
+                                        int ssh_port, const struct forward_events *events,
+                                        void *events_arg)
+{
+    struct forward_table *table = xnew(struct forward_table);
+
+    table->loop = loop;
+    table->peer = peer;
+    table->rules = rules;
+    table->rule_count = rule_count;
+    table->ssh_port = ssh_port;
+    table->events = events;
+    table->events_arg = events_arg;
+    return table;
+}
+
+void forward_table_free(struct forward_table *table)
+{
+    if (!table) {
+        return;
+    }
+    while (table->forwards) {
+        struct forward *f = table->forwards;
+
+        table->forwards = f->next;
+        forward_tcp_close(f->tcp);
+        free(f);
+    }
+    free(table->listeners);
+    free(table);
+}
+
+static struct forward_endpoint endpoint_of(const struct peer_port *port)
+{
+    return (struct forward_endpoint){
+        .proto = port->proto, .address = port->address, .port = port->port};
+}
+
+static void remove_listener(struct forward_table *table, const struct forward_endpoint *endpoint)
+{
+    for (size_t i = 0; i < table->listener_count; i++) {
+        if (endpoint_equal(&table->listeners[i].endpoint, endpoint)) {
+            memmove(&table->listeners[i], &table->listeners[i + 1],
+                    (table->listener_count - i - 1) * sizeof(*table->listeners));
+            table->listener_count--;
+            return;
+        }
+    }
+}
+
+void forward_table_update(struct forward_table *table, bool snapshot, const struct peer_port *added,
+                          size_t added_count, const struct peer_port *removed, size_t removed_count)
+{
+    if (snapshot) {
+        table->listener_count = 0;
+    }
+    for (size_t i = 0; i < removed_count; i++) {
+        struct forward_endpoint endpoint = endpoint_of(&removed[i]);
+
+        remove_listener(table, &endpoint);
+    }
+    for (size_t i = 0; i < added_count; i++) {
+        struct forward_endpoint endpoint = endpoint_of(&added[i]);
+
+        if (endpoint.proto != CONFIG_PROTO_TCP || is_present(table, &endpoint)) {
+            continue;
+        }
+        if (table->listener_count >= LISTENERS_MAX) {
+            log_warn("the guest reports more than %d listeners, ignoring the rest", LISTENERS_MAX);
+            break;
+        }
+        array_reserve(table->listeners, table->listener_alloc, table->listener_count + 1);
+        table->listeners[table->listener_count++] = (struct listener){.endpoint = endpoint};
+    }
+    reconcile(table);
+}
