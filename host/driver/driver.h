@@ -17,6 +17,8 @@ struct driver; /* private to the implementation */
 
 /* Upward calls; each may free the driver, so each is the implementation's last statement. */
 struct driver_events {
+    /* The VM runs (QMP answers) and guest_connect() may be called; once, after start() or attach(). */
+    void (*started)(void *arg);
     /*
      * The VM process ended. @expected: after stop(). @reason: "QEMU exited with status 1: last lines of
      * its log" (borrowed).
@@ -51,7 +53,10 @@ struct driver_ops {
     /* Stops watching; a running VM goes on. */
     void (*close)(struct driver *driver);
 
-    /* Launches the VM; exited() tells the end. Errors: the program's own words. */
+    /*
+     * Launches the VM; started() and later exited() follow. A launch that fails after this returned is
+     * an exited() before any started(). Errors: EADDRINUSE (ssh_port is taken), the program's own words.
+     */
     int (*start)(struct driver *driver, struct error *err);
     /* Takes over a VM that runs already (its host agent died). ESRCH: there is none. */
     int (*attach)(struct driver *driver, struct error *err);

@@ -72,7 +72,8 @@ bool peer_is_up(const struct peer *peer);
 /*
  * Opens a tunnel to a TCP address in the guest. @done comes once: 0 and the connected stream, whose ops
  * the callee sets at once, or -errno (the guest's own, ECONNREFUSED and the like; ENOTCONN: session down or
- * lost). Cancel by peer_tunnel_cancel() before @done came.
+ * lost), never before this has returned. NULL while the session is down: no @done comes then.
+ * peer_tunnel_cancel() before @done came drops the tunnel and @done does not come.
  */
 struct peer_tunnel;
 typedef void (*peer_tunnel_fn)(int r, struct mux_stream *stream, void *arg);
