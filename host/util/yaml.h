@@ -17,7 +17,7 @@
 
 #define YAML_MAX_BYTES (4u << 20)   /* of one text, as the reference */
 #define YAML_MAX_DEPTH 64           /* after alias expansion */
-#define YAML_MAX_NODES 1000000      /* after alias expansion */
+#define YAML_MAX_NODES 200000       /* after alias expansion */
 #define YAML_MAX_EXPANDED (16u << 20) /* bytes of all scalars after alias expansion */
 
 /*
