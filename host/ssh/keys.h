@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Key files, shared by the files of this folder: what is authorised is also what ssh offers. */
+#pragma once
+
+#include "util/strv.h"
+
+/* Path of our private key. Caller frees. */
+char *keys_user_path(const char *lima_home);
+/* Paths of ~/.ssh/\*.pub, in byte order; none when there is no home folder. */
+void keys_list_dot_ssh(struct strv *ret);
