@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One instance: its folder, configuration and present status, read from disk and from its host agent.
- * Reading only; the verbs are in lifecycle/.
+ * One instance: its folder, configuration and present status, read from disk and from its host
+ * agent. Reading only; the verbs are in lifecycle/.
  */
 #pragma once
 
@@ -18,27 +18,33 @@ enum instance_status {
     INSTANCE_STATUS_BROKEN,
 };
 
+#define INSTANCE_ANSWER_MS 3000
+
 struct instance {
     char *name;
-    char *hostname;         /* lima-NAME with . and _ as - */
+    char *hostname; /* lima-NAME with . and _ as - */
     char *dir;
-    char *version;          /* content of lima-version, "" if missing */
-    struct config *config;  /* NULL if not readable: see errors */
+    char *version;         /* content of lima-version, "" if missing */
+    struct config *config; /* NULL if not readable: see errors */
     enum instance_status status;
     struct strv errors;
-    pid_t host_agent_pid;   /* 0: none */
+    pid_t host_agent_pid; /* 0: none */
     pid_t driver_pid;
-    int ssh_port;           /* 0: not known */
+    int ssh_port; /* 0: not known */
     bool is_protected;
 };
 
 /*
- * Opens @name and derives its status: Stopped when neither ha.pid nor <vmType>.pid names a live process,
- * Running when both do and the agent answers, Broken otherwise. Problems land in errors.
+ * Opens @name and derives its status: Stopped when neither ha.pid nor <vmType>.pid names a live
+ * process that belongs to the instance, Running when both do and the agent answers, Broken
+ * otherwise. Problems land in errors. Blocks for at most INSTANCE_ANSWER_MS on an agent that hangs.
  * Errors: ENOENT (no lima.yaml), EINVAL (bad name).
  */
 int instance_open(const char *lima_home, const char *name, struct instance **ret,
                   struct error *err);
+/* What a folder without lima.yaml is listed as: Broken, with @reason as its only error. */
+struct instance *instance_broken(const char *lima_home, const char *name,
+                                 const char *reason) _nonnull_;
 void instance_free(struct instance *inst);
 SCOPED_PTR(struct instance, instance_free)
 
@@ -48,5 +54,12 @@ char *instance_hostname(const char *name);
 /* Path of a file of the instance (LAYOUT_*). Caller frees. */
 char *instance_path(const struct instance *inst, const char *file);
 
-/* Names of all instances, byte order: folders of @lima_home that do not start with '_' or '.'. */
-int instance_names(const char *lima_home, struct strv *ret, struct error *err);
+/*
+ * The process that a pid file of the instance names, or 0. A process counts only if its command
+ * line mentions the instance's folder, so a reused pid does not lie.
+ */
+pid_t instance_read_pid(const char *dir, const char *file);
+/* Name of the driver's pid file, "qemu.pid". Caller frees. */
+char *instance_driver_pidfile(const struct instance *inst);
+/* True when something of an earlier start is in @dir: decides which version's rules hold. */
+bool instance_is_old(const char *dir);

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/instance.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "api/client.h"
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "instance/layout.h"
+#include "instance/store.h"
+#include "ssh/ssh.h"
+#include "util/file.h"
+#include "util/process.h"
+#include "util/units.h"
+
+#define MAX_CMDLINE (256u << 10)
+#define MAX_VERSION 256
+
+static const char *const status_names[] = {
+    [INSTANCE_STATUS_UNKNOWN] = "",
+    [INSTANCE_STATUS_STOPPED] = "Stopped",
+    [INSTANCE_STATUS_RUNNING] = "Running",
+    [INSTANCE_STATUS_BROKEN] = "Broken",
+};
+
+const char *instance_status_name(enum instance_status status)
+{
+    return status_names[status];
+}
+
+char *instance_hostname(const char *name)
+{
+    char *hostname = xasprintf("lima-%s", name);
+
+    for (char *c = hostname; *c; c++) {
+        if (*c == '.' || *c == '_') {
+            *c = '-';
+        }
+    }
+    return hostname;
+}
+
+char *instance_path(const struct instance *inst, const char *file)
+{
+    return path_join(inst->dir, file);
+}
+
+static struct instance *instance_new(const char *lima_home, const char *name)
+{
+    struct instance *inst = xnew(struct instance);
+
+    inst->name = xstrdup(name);
+    inst->hostname = instance_hostname(name);
+    inst->dir = instance_dir(lima_home, name);
+    inst->version = xstrdup("");
+    return inst;
+}
+
+void instance_free(struct instance *inst)
+{
+    if (!inst) {
+        return;
+    }
+    free(inst->name);
+    free(inst->hostname);
+    free(inst->dir);
+    free(inst->version);
+    config_free(inst->config);
+    strv_done(&inst->errors);
+    free(inst);
+}
+
+struct instance *instance_broken(const char *lima_home, const char *name, const char *reason)
+{
+    struct instance *inst = instance_new(lima_home, name);
+
+    inst->status = INSTANCE_STATUS_BROKEN;
+    strv_add(&inst->errors, reason);
+    return inst;
+}
+
+/* --- processes
+ * ------------------------------------------------------------------------------------ */
+
+/* True unless the command line of @pid shows that it is not a process of the instance in @dir. */
+static bool belongs_to(pid_t pid, const char *dir)
+{
+    scoped(free) char *path = xasprintf("/proc/%d/cmdline", (int)pid);
+    scoped(free) char *below = xasprintf("%s/", dir);
+    scoped(buf_done) struct buf words = BUF_INIT;
+    scoped(error_done) struct error err = ERROR_INIT;
+    int r;
+
+    if (access("/proc/self/cmdline", R_OK) < 0) {
+        return true; /* no such view of processes here */
+    }
+    r = file_read(path, MAX_CMDLINE, &words, &err);
+    if (r == -EACCES || r == -EPERM) {
+        return true;
+    }
+    /* A process that has ended but was not waited for yet has an empty command line. */
+    return r == 0 && memmem(buf_str(&words), words.len, below, strlen(below)) != NULL;
+}
+
+pid_t instance_read_pid(const char *dir, const char *file)
+{
+    scoped(free) char *path = path_join(dir, file);
+    pid_t pid = process_read_pidfile(path);
+
+    return pid > 0 && belongs_to(pid, dir) ? pid : 0;
+}
+
+char *instance_driver_pidfile(const struct instance *inst)
+{
+    return xasprintf("%s.pid", inst->config ? inst->config->vm_type : "qemu");
+}
+
+bool instance_is_old(const char *dir)
+{
+    static const char *const traces[] = {LAYOUT_HA_STDOUT, LAYOUT_HA_STDERR, "vz-identifier",
+                                         LAYOUT_IMAGE,     LAYOUT_DISK,      "basedisk",
+                                         "diffdisk",       LAYOUT_CIDATA};
+
+    for (size_t i = 0; i < ARRAY_LEN(traces); i++) {
+        scoped(free) char *path = path_join(dir, traces[i]);
+
+        if (file_exists(path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- status
+ * --------------------------------------------------------------------------------------- */
+
+static void load_version(struct instance *inst)
+{
+    scoped(free) char *path = instance_path(inst, LAYOUT_VERSION);
+    scoped(buf_done) struct buf text = BUF_INIT;
+
+    /* A missing or unreadable file means "older than everything". */
+    if (file_read(path, MAX_VERSION, &text, NULL) == 0) {
+        free(inst->version);
+        inst->version = str_trim(buf_str(&text));
+    }
+}
+
+static int load_config(struct instance *inst, const char *lima_home, struct error *err)
+{
+    struct config_load_options options = {
+        .lima_home = lima_home,
+        .instance = inst->name,
+        .created_by = instance_is_old(inst->dir) ? inst->version : NULL,
+    };
+    scoped(free) char *path = instance_path(inst, LAYOUT_CONFIG);
+    scoped(error_done) struct error why = ERROR_INIT;
+
+    if (!file_exists(path)) {
+        return error_set(err, ENOENT, "instance `%s` does not exist: no '%s'", inst->name, path);
+    }
+    if (config_load(path, &options, &inst->config, &why) < 0) {
+        strv_add(&inst->errors, error_text(&why));
+    }
+    return 0;
+}
+
+/* Asks the host agent; true when it answers. */
+static bool agent_answers(struct instance *inst)
+{
+    scoped(free) char *path = instance_path(inst, LAYOUT_HA_SOCK);
+    scoped(error_done) struct error why = ERROR_INIT;
+    jv info;
+    jv port;
+
+    if (api_get(path, "/v1/info", INSTANCE_ANSWER_MS, &info, &why) < 0) {
+        scoped(free) char *text =
+            xasprintf("failed to connect to '%s': %s", path, error_text(&why));
+
+        strv_add(&inst->errors, text);
+        return false;
+    }
+    if (jv_get_kind(info) == JV_KIND_OBJECT) {
+        port = jv_object_get(info, jv_string("sshLocalPort"));
+        if (jv_get_kind(port) == JV_KIND_NUMBER) {
+            inst->ssh_port = (int)jv_number_value(port);
+        }
+        jv_free(port);
+    } else {
+        jv_free(info);
+    }
+    return true;
+}
+
+static void find_status(struct instance *inst)
+{
+    scoped(free) char *pidfile = instance_driver_pidfile(inst);
+    bool answers;
+
+    inst->host_agent_pid = instance_read_pid(inst->dir, LAYOUT_HA_PID);
+    inst->driver_pid = instance_read_pid(inst->dir, pidfile);
+    answers = inst->host_agent_pid && agent_answers(inst);
+    if (inst->host_agent_pid && inst->driver_pid) {
+        inst->status = answers ? INSTANCE_STATUS_RUNNING : INSTANCE_STATUS_BROKEN;
+    } else if (inst->host_agent_pid) {
+        inst->status = INSTANCE_STATUS_BROKEN;
+        strv_add(&inst->errors, "host agent is running but driver is not");
+    } else if (inst->driver_pid) {
+        inst->status = INSTANCE_STATUS_BROKEN;
+        strv_addf(&inst->errors,
+                  "driver is running (pid %d) but host agent is not; `limactl start %s` takes it "
+                  "over",
+                  (int)inst->driver_pid, inst->name);
+    } else {
+        inst->status = INSTANCE_STATUS_STOPPED;
+    }
+}
+
+static void find_port(struct instance *inst)
+{
+    if (inst->ssh_port == 0 && inst->config) {
+        inst->ssh_port = inst->config->ssh.local_port;
+    }
+    if (inst->ssh_port == 0) {
+        inst->ssh_port = ssh_config_port(inst->dir);
+    }
+}
+
+int instance_open(const char *lima_home, const char *name, struct instance **ret, struct error *err)
+{
+    scoped(instance_free) struct instance *inst = NULL;
+    scoped(free) char *protected_path = NULL;
+    int r;
+
+    if (!instance_name_ok(name)) {
+        return error_set(err, EINVAL, "`%s` is not a valid instance name", name);
+    }
+    inst = instance_new(lima_home, name);
+    protected_path = instance_path(inst, LAYOUT_PROTECTED);
+    load_version(inst);
+    r = load_config(inst, lima_home, err);
+    if (r < 0) {
+        return r;
+    }
+    inst->is_protected = file_exists(protected_path);
+    find_status(inst);
+    if (!inst->config) {
+        inst->status = INSTANCE_STATUS_UNKNOWN;
+    }
+    find_port(inst);
+    *ret = steal(inst);
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What has to be on disk before a start: the driver's consent, the guest agent, image and kernel.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "instance/instance.h"
+
+/* Blocks while an image is fetched or built. Does nothing twice. */
+int lifecycle_prepare(const struct instance *inst, const char *lima_home, struct error *err);
+
+/*
+ * Path of the guest agent's binary for the architecture of @config; NULL in plain mode. Caller
+ * frees. Errors: ENOENT.
+ */
+int lifecycle_guestagent(const struct config *config, char **ret, struct error *err);
+
+/* Has the driver of @config agree. Errors: ENOTSUP (no such driver), and the driver's. */
+int lifecycle_check_driver(const struct config *config, struct error *err);
