@@ -49,6 +49,8 @@ struct peer_script {
 struct peer_events {
     void (*connected)(const struct peer_info *info, void *arg);
     void (*disconnected)(void *arg); /* session lost; tunnels were closed before */
+    /* The transport ended (end-of-file, error) and was closed; never after peer_detach(). */
+    void (*closed)(void *arg);
     void (*stage)(enum peer_stage stage, const char *detail, const char *instance_id,
                   uint64_t uptime_us, void *arg);
     void (*script)(const struct peer_script *script, void *arg);

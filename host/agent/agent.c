@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who calls whom: the driver tells of the VM process, its console and the agent's port; the peer
+ * tells of the guest's stages, scripts and listeners; boot decides what that means; the table
+ * forwards ports; all of it ends as event lines on standard output. Everything happens in one loop,
+ * from callbacks.
+ *
+ * The end is always the same: something calls finish(), the loop returns, and agent_run() takes
+ * everything down in reverse order and writes the "exiting" event last.
+ */
+#include "agent/agent.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "agent/banner.h"
+#include "agent/boot.h"
+#include "agent/sshport.h"
+#include "api/events.h"
+#include "api/server.h"
+#include "base/alloc.h"
+#include "base/log.h"
+#include "cidata/cidata.h"
+#include "driver/console.h"
+#include "driver/driver.h"
+#include "forward/table.h"
+#include "instance/instance.h"
+#include "instance/layout.h"
+#include "peer/client.h"
+#include "ssh/ssh.h"
+#include "util/file.h"
+#include "util/process.h"
+
+#define POWERDOWN_PATIENCE_MS 180000 /* from asking the guest to power down to killing the VM */
+#define RECONNECT_MIN_MS      50
+#define RECONNECT_MAX_MS      2000
+#define START_TRIES           5 /* with another ssh port each time */
+
+struct agent {
+    const struct agent_options *options;
+    struct loop *loop;
+    struct instance *inst;
+    const struct config *config; /* of inst */
+    int ssh_port;
+    int pidfile_fd;
+    struct strv ssh_keys;
+
+    const struct driver_ops *ops;
+    struct driver *driver;
+    bool vm_runs;
+    bool stopping;
+    struct console_watch *console;
+
+    struct peer *peer;
+    struct loop_timer *reconnect;
+    int64_t reconnect_ms;
+    struct forward_table *forwards;
+    struct boot *boot;
+    struct banner *banner;
+    struct api_server *server;
+
+    struct loop_signal *sigint, *sigterm;
+    struct loop_timer *patience;
+    bool running, degraded; /* as the events say */
+    struct strv end_errors; /* for the exiting event */
+};
+
+/* Fills the standing state in and writes the event. A reader that is gone is no reason to stop. */
+static void emit(struct agent *a, struct api_event event)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    event.running = a->running;
+    event.degraded = a->degraded;
+    event.ssh_local_port = a->ssh_port;
+    if (api_event_write(STDOUT_FILENO, &event, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "an event was lost, ignoring");
+    }
+}
+
+static void finish(struct agent *a, int result)
+{
+    loop_quit(a->loop, result);
+}
+
+static void kill_vm(struct agent *a)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    if (!a->vm_runs) {
+        finish(a, 0);
+    } else if (a->ops->kill(a->driver, &err) < 0) {
+        log_error_of(LOG_LEVEL_ERROR, &err, "the VM could not be killed");
+        finish(a, -EIO);
+    }
+}
+
+static void on_patience_end(void *arg)
+{
+    struct agent *a = arg;
+
+    log_warn("the guest did not power down within %d s, killing it and ignoring what it was doing",
+             POWERDOWN_PATIENCE_MS / 1000);
+    kill_vm(a);
+}
+
+/* Before the guest's agent has spoken nobody in the guest would notice a power button. */
+static bool guest_listens(const struct agent *a)
+{
+    return boot_state(a->boot) == BOOT_STATE_GUEST || boot_state(a->boot) == BOOT_STATE_READY ||
+           a->config->plain;
+}
+
+static void on_stop_signal(int signo, void *arg)
+{
+    struct agent *a = arg;
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    if (a->stopping || !guest_listens(a)) {
+        log_info("received %s, ending the VM at once", strsignal(signo));
+        a->stopping = true;
+        kill_vm(a);
+        return;
+    }
+    a->stopping = true;
+    log_info("received %s, shutting down the guest", strsignal(signo));
+    loop_timer_set(a->patience, POWERDOWN_PATIENCE_MS);
+    if (a->ops->shutdown(a->driver, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "the guest cannot be asked to power down, ignoring it");
+        kill_vm(a);
+    }
+}
+
+/* --- boot --- */
+
+static void on_boot_progress(const char *stage, const char *detail, void *arg)
+{
+    emit(arg, (struct api_event){.progress = stage, .progress_detail = detail});
+}
+
+static void on_boot_ready(const struct strv *errors, void *arg)
+{
+    struct agent *a = arg;
+
+    banner_free(a->banner);
+    a->banner = NULL;
+    a->running = true;
+    a->degraded = errors->len > 0;
+    emit(a, (struct api_event){.errors = errors});
+}
+
+static void on_boot_failed(const struct strv *errors, void *arg)
+{
+    struct agent *a = arg;
+
+    strv_extend(&a->end_errors, errors);
+    a->stopping = true;
+    kill_vm(a);
+}
+
+static const struct boot_events boot_events = {
+    .progress = on_boot_progress,
+    .ready = on_boot_ready,
+    .failed = on_boot_failed,
+};
+
+/* --- guest --- */
+
+static void connect_guest(struct agent *a)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    int fd;
+
+    if (a->ops->guest_connect(a->driver, &fd, &err) < 0) {
+        log_error_of(LOG_LEVEL_DEBUG, &err, "the guest agent's port, retrying");
+        loop_timer_set(a->reconnect, a->reconnect_ms);
+        a->reconnect_ms = MIN(a->reconnect_ms * 2, RECONNECT_MAX_MS);
+        return;
+    }
+    a->reconnect_ms = RECONNECT_MIN_MS;
+    peer_attach(a->peer, fd, true);
+}
+
+static void on_reconnect_time(void *arg)
+{
+    struct agent *a = arg;
+
+    if (a->vm_runs) {
+        connect_guest(a);
+    }
+}
+
+static void on_peer_connected(const struct peer_info *info, void *arg)
+{
+    log_debug("guest agent %s on %s, kernel %s, boot %s", info->agent_version, info->os,
+              info->kernel, info->boot_id);
+}
+
+static void on_peer_disconnected(void *arg)
+{
+    log_debug("the session with the guest agent ended");
+}
+
+static void on_peer_closed(void *arg)
+{
+    struct agent *a = arg;
+
+    loop_timer_set(a->reconnect, a->reconnect_ms);
+}
+
+static void on_peer_stage(enum peer_stage stage, const char *detail, const char *instance_id,
+                          uint64_t uptime_us, void *arg)
+{
+    struct agent *a = arg;
+
+    log_debug("guest stage %d at %.3f s: %s", stage, (double)uptime_us / 1e6, detail);
+    boot_stage(a->boot, stage, detail);
+}
+
+static void on_peer_script(const struct peer_script *script, void *arg)
+{
+    struct agent *a = arg;
+
+    boot_script(a->boot, script);
+}
+
+static void on_peer_ports(bool snapshot, const struct peer_port *added, size_t added_count,
+                          const struct peer_port *removed, size_t removed_count, void *arg)
+{
+    struct agent *a = arg;
+
+    forward_table_update(a->forwards, snapshot, added, added_count, removed, removed_count);
+}
+
+static const struct peer_events peer_events = {
+    .connected = on_peer_connected,
+    .disconnected = on_peer_disconnected,
+    .closed = on_peer_closed,
+    .stage = on_peer_stage,
+    .script = on_peer_script,
+    .ports = on_peer_ports,
+};
+
+static void on_forward_changed(enum forward_event event, enum config_proto proto, const char *guest,
+                               const char *host, const char *error, void *arg)
+{
+    static const char *const types[] = {
+        [FORWARD_EVENT_FORWARDING] = "forwarding",
+        [FORWARD_EVENT_NOT_FORWARDING] = "not-forwarding",
+        [FORWARD_EVENT_STOPPING] = "stopping",
+        [FORWARD_EVENT_FAILED] = "failed",
+    };
+    const char *name = proto == CONFIG_PROTO_UDP ? "udp" : "tcp";
+
+    if (event == FORWARD_EVENT_FAILED) {
+        log_warn("not forwarding %s %s: %s, ignoring", name, guest, error);
+    } else {
+        log_info("%s %s %s%s%s", types[event], name, guest, host ? " to " : "", host ? host : "");
+    }
+    emit(arg, (struct api_event){.forward_type = types[event],
+                                 .forward_proto = name,
+                                 .forward_guest = guest,
+                                 .forward_host = host,
+                                 .forward_error = error});
+}
+
+static const struct forward_events forward_events = {.changed = on_forward_changed};
+
+/* --- driver --- */
+
+static void on_banner_answer(void *arg)
+{
+    struct agent *a = arg;
+
+    boot_ssh_answers(a->boot);
+}
+
+static void on_driver_started(void *arg)
+{
+    struct agent *a = arg;
+
+    emit(a, (struct api_event){0});
+    boot_started(a->boot);
+    if (a->config->plain) {
+        a->banner = banner_new(a->loop, a->ssh_port, on_banner_answer, a);
+    } else {
+        connect_guest(a);
+    }
+}
+
+static void on_driver_exited(bool expected, const char *reason, void *arg)
+{
+    struct agent *a = arg;
+
+    a->vm_runs = false;
+    if (!expected && !a->stopping) {
+        log_error("%s", reason);
+        strv_add(&a->end_errors, reason);
+    } else {
+        log_info("%s", reason);
+    }
+    finish(a, 0);
+}
+
+static void on_driver_notice(const char *what, void *arg)
+{
+    struct agent *a = arg;
+
+    log_info("the VM reports: %s", what);
+    if (strcmp(what, "guest-panicked") == 0) {
+        boot_fail(a->boot, "the guest's kernel panicked");
+    }
+}
+
+static void on_driver_guest_port(bool open, void *arg)
+{
+    struct agent *a = arg;
+
+    if (open) {
+        peer_restart(a->peer);
+    }
+}
+
+static void on_driver_console(const char *text, size_t len, void *arg)
+{
+    struct agent *a = arg;
+    scoped(free) char *cause = console_watch_feed(a->console, text, len);
+
+    boot_console(a->boot, text, len);
+    if (cause) {
+        scoped(free) char *tail = console_watch_tail(a->console);
+        scoped(free) char *full = xasprintf("%s; the console's last lines:\n%s", cause, tail);
+
+        boot_fail(a->boot, full);
+    }
+}
+
+static const struct driver_events driver_events = {
+    .started = on_driver_started,
+    .exited = on_driver_exited,
+    .notice = on_driver_notice,
+    .guest_port = on_driver_guest_port,
+    .console = on_driver_console,
+};
+
+static int open_driver(struct agent *a, struct error *err)
+{
+    struct driver_options options = {
+        .config = a->config, .dir = a->inst->dir, .ssh_port = a->ssh_port};
+
+    return a->ops->open(a->loop, &options, &driver_events, a, &a->driver, err);
+}
+
+/* Another process may take the port between our look and QEMU's bind: then try with another one. */
+static int launch(struct agent *a, struct error *err)
+{
+    for (int tries = 1;; tries++) {
+        int r = open_driver(a, err);
+
+        if (r < 0) {
+            return r;
+        }
+        r = a->ops->start(a->driver, err);
+        if (r == 0) {
+            a->vm_runs = true;
+            return 0;
+        }
+        a->ops->close(a->driver);
+        a->driver = NULL;
+        if (r != -EADDRINUSE || tries == START_TRIES || a->config->ssh.local_port > 0) {
+            return r;
+        }
+        log_warn("port %d was taken in the meantime, retrying with another", a->ssh_port);
+        r = sshport_any(&a->ssh_port, err);
+        if (r < 0) {
+            return r;
+        }
+    }
+}
+
+static int write_ssh_config(struct agent *a, struct error *err)
+{
+    scoped(strv_done) struct strv options = STRV_INIT;
+    int r = ssh_options(a->options->lima_home, a->inst->dir, &a->config->ssh, a->config->user.name,
+                        &options, err);
+
+    if (r < 0) {
+        return r;
+    }
+    return ssh_config_write(a->inst->dir, a->inst->hostname, &options, a->ssh_port, err);
+}
+
+static int start_vm(struct agent *a, struct error *err)
+{
+    struct cidata_options seed = {.config = a->config,
+                                  .ssh_keys = &a->ssh_keys,
+                                  .guestagent = a->config->plain ? NULL : a->options->guestagent,
+                                  .dir = a->inst->dir};
+    scoped(free) char *instance_id = NULL;
+    scoped(free) char *how = NULL;
+    int r = sshport_choose(a->inst, &a->ssh_port, err);
+
+    if (r < 0) {
+        return r;
+    }
+    r = cidata_write(&seed, &instance_id, err);
+    if (r < 0) {
+        return error_wrap(err, r, "writing the seed");
+    }
+    how = a->ops->describe(a->config);
+    log_info("%s: %s", a->ops->name, how);
+    r = launch(a, err);
+    return r < 0 ? error_wrap(err, r, "starting the VM") : write_ssh_config(a, err);
+}
+
+static int take_over_vm(struct agent *a, struct error *err)
+{
+    int r;
+
+    a->ssh_port = ssh_config_port(a->inst->dir);
+    r = open_driver(a, err);
+    if (r < 0) {
+        return r;
+    }
+    r = a->ops->attach(a->driver, err);
+    if (r < 0) {
+        return error_wrap(err, r, "taking over the running VM");
+    }
+    a->vm_runs = true;
+    log_info("taking over the running VM, process %d", (int)a->ops->pid(a->driver));
+    return 0;
+}
+
+/* --- start and end --- */
+
+static jv info_document(void *arg)
+{
+    struct agent *a = arg;
+
+    return JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port));
+}
+
+/* The lock on the pid file is what makes us the only agent of this instance. */
+static int claim_pidfile(struct agent *a, struct error *err)
+{
+    const char *path = a->options->pidfile;
+    scoped(free) char *text = xasprintf("%d\n", (int)getpid());
+    int r;
+
+    a->pidfile_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (a->pidfile_fd < 0) {
+        return error_errno(err, errno, "opening '%s'", path);
+    }
+    if (flock(a->pidfile_fd, LOCK_EX | LOCK_NB) < 0) {
+        error_set(err, EBUSY, "another host agent runs for '%s'", a->options->instance);
+        error_hint(err, "run `limactl list %s`", a->options->instance);
+        return -EBUSY;
+    }
+    if (ftruncate(a->pidfile_fd, 0) < 0) {
+        return error_errno(err, errno, "writing '%s'", path);
+    }
+    r = fd_write_all(a->pidfile_fd, text, strlen(text));
+    return r < 0 ? error_errno(err, -r, "writing '%s'", path) : 0;
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int open_instance(struct agent *a, struct error *err)
+{
+    int r = instance_open(a->options->lima_home, a->options->instance, &a->inst, err);
+
+    if (r < 0) {
+        return r;
+    }
+    if (!a->inst->config) {
+        scoped(free) char *text = strv_join(&a->inst->errors, "\n");
+
+        return error_set(err, EINVAL, "instance '%s': %s", a->inst->name, text);
+    }
+    a->config = a->inst->config;
+    r = driver_find(a->config->vm_type, &a->ops, err);
+    if (r < 0) {
+        return r;
+    }
+    return ssh_keys_ensure(a->options->lima_home, a->config->ssh.load_dot_ssh_pub_keys,
+                           &a->ssh_keys, err);
+}
+
+static int build(struct agent *a, struct error *err)
+{
+    int r;
+
+    a->sigint = loop_signal_new(a->loop, SIGINT, on_stop_signal, a);
+    a->sigterm = loop_signal_new(a->loop, SIGTERM, on_stop_signal, a);
+    a->patience = loop_timer_new(a->loop, on_patience_end, a);
+    a->reconnect = loop_timer_new(a->loop, on_reconnect_time, a);
+    a->reconnect_ms = RECONNECT_MIN_MS;
+    a->boot = boot_new(&boot_events, a);
+    a->console = console_watch_new();
+    a->peer = peer_new(a->loop, &peer_events, a);
+    r = a->inst->driver_pid ? take_over_vm(a, err) : start_vm(a, err);
+    if (r < 0) {
+        return r;
+    }
+    a->forwards = forward_table_new(a->loop, a->peer, a->config->port_forwards,
+                                    a->config->port_forward_count, a->ssh_port, &forward_events, a);
+    return api_server_new(a->loop, a->options->socket, info_document, a, &a->server, err);
+}
+
+static void take_down(struct agent *a)
+{
+    api_server_free(a->server);
+    forward_table_free(a->forwards);
+    banner_free(a->banner);
+    peer_free(a->peer);
+    if (a->driver) {
+        a->ops->close(a->driver);
+    }
+    boot_free(a->boot);
+    console_watch_free(a->console);
+    loop_timer_free(a->reconnect);
+    loop_timer_free(a->patience);
+    loop_signal_free(a->sigterm);
+    loop_signal_free(a->sigint);
+    if (a->inst) {
+        ssh_master_stop(a->inst->dir);
+    }
+}
+
+/* The last event; then the pid file goes, which is what tells others that we are gone. */
+static void say_goodbye(struct agent *a)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct api_event event = {
+        .exiting = true, .errors = &a->end_errors, .ssh_local_port = a->ssh_port};
+
+    if (api_event_write(STDOUT_FILENO, &event, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "the last event was lost, ignoring");
+    }
+    unlink(a->options->pidfile);
+    fd_close(a->pidfile_fd);
+}
+
+static int run(struct agent *a, struct error *err)
+{
+    int r = open_instance(a, err);
+
+    if (r == 0) {
+        r = build(a, err);
+    }
+    if (r < 0) {
+        strv_add(&a->end_errors, error_text(err));
+        if (a->vm_runs && !a->inst->driver_pid) {
+            scoped(error_done) struct error kill_err = ERROR_INIT;
+
+            if (a->ops->kill(a->driver, &kill_err) < 0) {
+                log_error_of(LOG_LEVEL_ERROR, &kill_err, "the VM could not be killed");
+            }
+        }
+        return r;
+    }
+    return loop_run(a->loop);
+}
+
+int agent_run(const struct agent_options *options, struct error *err)
+{
+    struct agent a = {.options = options, .pidfile_fd = -1};
+    int r = claim_pidfile(&a, err);
+
+    if (r < 0) {
+        fd_close(a.pidfile_fd);
+        return r;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    a.loop = loop_new();
+    r = run(&a, err);
+    take_down(&a);
+    say_goodbye(&a);
+    instance_free(a.inst);
+    strv_done(&a.ssh_keys);
+    strv_done(&a.end_errors);
+    loop_free(a.loop);
+    return r;
+}
