@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/boot.h"
 
+#include <assert.h>
 #include <string.h>
 #include "base/alloc.h"
 #include "base/buf.h"
