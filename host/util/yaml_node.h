@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/macros.h"
 #include "util/value.h"
@@ -63,3 +64,20 @@ int yaml_doc_value(const char *name, const struct yaml_doc *doc, jv *ret,
  * is the text for string fields.
  */
 jv yaml_scalar_value(const char *text, enum value_style style, char **ret_text);
+
+/*
+ * The pieces of yaml_dump() that the editor puts into a text. All borrow @value. A nested block
+ * begins on the line where it is put and has its further lines indented by @indent columns; it ends
+ * without a newline.
+ */
+void yaml_put_block(struct buf *out, jv value, size_t indent);
+/* On one line, for [..] and {..}. */
+void yaml_put_flow(struct buf *out, jv value);
+/* A key or another text, quoted if needed; @flow when inside of [..] or {..}. */
+void yaml_put_string(struct buf *out, const char *text, bool flow);
+/* "key: value" where the value of a block list or map goes to the next lines. */
+void yaml_put_entry(struct buf *out, const char *key, jv value, size_t indent);
+/* What stands behind "key:" or another place that wants a blank or a new line before the value. */
+void yaml_put_after_key(struct buf *out, jv value, size_t indent);
+/* True for a list or map with something in it: it cannot stand on the line of its key. */
+bool yaml_is_block(jv value);
