@@ -1,0 +1,365 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmark of a real VM: prints figures, asserts nothing.
+
+Boots the Debian 12 image built by `limactl image build` with 2 CPUs and 1 GiB and prints, side by
+side from one run: starts and stop beside the bare floor of the same disk and kernel, port latency,
+tunnel throughput beside ssh -L, memory, and the cost of `limactl shell`.
+
+usage: vm.py LIMACTL LIMA_HOME [RUNS]
+LIMA_HOME is kept: the image in its _images folder is used again by the next run.
+"""
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+NAME = "bench"
+TEMPLATE = """\
+images:
+- location: "image:debian-12"
+  arch: x86_64
+cpus: 2
+memory: 1GiB
+disk: 8GiB
+"""
+MIB = 1 << 20
+
+# Runs in the guest: listens and closes on command, and moves bytes.
+GUEST = r'''
+import socket, sys, threading
+def serve(port, handler):
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", port)); s.listen(64)
+    while True:
+        c, _ = s.accept()
+        threading.Thread(target=handler, args=(c,), daemon=True).start()
+def sink(c):
+    buf = bytearray(1 << 18); n = 1
+    while n:
+        n = c.recv_into(buf)
+    c.sendall(b"k"); c.close()
+def source(c):
+    left = int(c.recv(32)); data = bytes(1 << 18)
+    while left > 0:
+        n = min(left, len(data)); c.sendall(data[:n]); left -= n
+    c.close()
+def control(c):
+    held = {}
+    f = c.makefile("r")
+    for line in f:
+        verb, port = line.split(); port = int(port)
+        if verb == "listen":
+            s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", port)); s.listen(4); held[port] = s
+        else:
+            held.pop(port).close()
+        c.sendall(b"k")
+for port, handler in ((7001, sink), (7002, source)):
+    threading.Thread(target=serve, args=(port, handler), daemon=True).start()
+serve(7003, control)
+'''
+
+
+def run(argv, **kw):
+    return subprocess.run(argv, check=True, text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, **kw).stdout
+
+
+def timed(argv, **kw):
+    begin = time.monotonic()
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **kw)
+    return time.monotonic() - begin
+
+
+def row(what, value, beside=""):
+    print(f"{what:<52} {value:>22}   {beside}", flush=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def percentile(values, p):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * p / 100))]
+
+
+class Floor:
+    """QEMU alone on a copy of the same disk and kernel, until sshd's banner."""
+
+    def __init__(self, image, work):
+        self.image, self.work = image, work
+        self.seed = os.path.join(work, "seed.img")
+        with open(os.path.join(work, "user-data"), "w") as f:
+            f.write("#cloud-config\nusers:\n- name: u\n  lock_passwd: true\n")
+        with open(os.path.join(work, "meta-data"), "w") as f:
+            f.write("instance-id: floor\nlocal-hostname: floor\n")
+        run(["mkfs.vfat", "-n", "CIDATA", "-C", self.seed, "1024"])
+        run(["mcopy", "-i", self.seed, os.path.join(work, "user-data"),
+             os.path.join(work, "meta-data"), "::"])
+
+    def measure(self, cloud_init):
+        port = free_port()
+        disk = os.path.join(self.work, "floor.disk")
+        source = os.path.join(self.image, "disk")
+        fmt = json.loads(run(["qemu-img", "info", "--output=json", source]))["format"]
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", source, "-F", fmt, disk])
+        with open(os.path.join(self.image, "cmdline")) as f:
+            cmdline = f.read().strip() + ("" if cloud_init else " cloud-init=disabled")
+        argv = ["qemu-system-x86_64", "-m", "1024", "-smp", "2", "-cpu", "max",
+                "-machine", "q35,vmport=off", "-accel", "tcg,thread=multi,tb-size=512",
+                "-kernel", os.path.join(self.image, "kernel"), "-append", cmdline,
+                "-initrd", os.path.join(self.image, "initrd"),
+                "-drive", f"file={disk},if=virtio", "-drive",
+                f"file={self.seed},if=virtio,format=raw,readonly=on",
+                "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22",
+                "-device", "virtio-net-pci,netdev=n,romfile=", "-device", "virtio-rng-pci",
+                "-display", "none", "-vga", "none", "-serial",
+                f"file:{self.work}/floor.log", "-monitor", "none"]
+        begin = time.monotonic()
+        vm = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        try:
+            while True:
+                if vm.poll() is not None or time.monotonic() - begin > 600:
+                    raise SystemExit("the floor's VM did not come up: see floor.log")
+                if banner(port):
+                    return time.monotonic() - begin
+        finally:
+            vm.kill()
+            vm.wait()
+            os.unlink(disk)
+
+
+def banner(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as s:
+            s.settimeout(5)
+            if s.recv(4) == b"SSH-":
+                return True
+    except OSError:
+        pass
+    time.sleep(0.1)  # QEMU accepts before the guest listens: nothing to wait for
+    return False
+
+
+class Lima:
+    def __init__(self, limactl, home):
+        self.limactl, self.home = limactl, home
+        self.dir = os.path.join(home, NAME)
+        self.env = dict(os.environ, LIMA_HOME=home)
+
+    def __call__(self, *args):
+        return run([self.limactl, *args], env=self.env)
+
+    def timed(self, *args):
+        return timed([self.limactl, *args], env=self.env)
+
+    def shell(self, *args):
+        return self("shell", "--workdir", "/", NAME, *args)
+
+    def agent_pid(self):
+        with open(os.path.join(self.dir, "ha.pid")) as f:
+            return int(f.read())
+
+    def events(self):
+        with open(os.path.join(self.dir, "ha.stdout.log")) as f:
+            return [json.loads(line) for line in f]
+
+
+def bench_starts(lima, floor, runs):
+    floors, bare, firsts, laters, stops = [], [], [], [], []
+    for _ in range(runs):
+        lima("delete", "-f", NAME)
+        floors.append(floor.measure(cloud_init=True))
+        template = os.path.join(floor.work, "bench.yaml")
+        with open(template, "w") as f:
+            f.write(TEMPLATE)
+        firsts.append(lima.timed("--tty=false", "create", "--name", NAME, template) +
+                      lima.timed("--tty=false", "start", NAME))
+        print_stages(lima, "first start")
+        stops.append(lima.timed("stop", NAME))
+        bare.append(floor.measure(cloud_init=False))
+        laters.append(lima.timed("--tty=false", "start", NAME))
+        print_stages(lima, "later start")
+    med = statistics.median
+    row("floor: QEMU alone to sshd's banner, with cloud-init", f"{med(floors):.1f} s")
+    row("create + first start until READY", f"{med(firsts):.1f} s",
+        f"floor + {med(firsts) - med(floors):.1f} s (aim: 10; reference: 111 s)")
+    row("floor: the same, cloud-init disabled", f"{med(bare):.1f} s")
+    row("later start until READY", f"{med(laters):.1f} s",
+        f"floor + {med(laters) - med(bare):.1f} s (aim: 4; reference: 86-93 s)")
+    row("stop", f"{med(stops):.1f} s", "(reference: 2.9 s)")
+
+
+def print_stages(lima, title):
+    begin = None
+    print(f"# {title}: what the host agent saw")
+    for event in lima.events():
+        when = time.mktime(time.strptime(event["time"][:19], "%Y-%m-%dT%H:%M:%S"))
+        when += float("0" + re.match(r"[^.]*(\.\d+)?", event["time"])[1][:7])
+        begin = when if begin is None else begin
+        progress = event["status"].get("progress")
+        if progress and not (progress["stage"] == "booting" and "detail" in progress):
+            print(f"#   {when - begin:7.2f} s  {progress['stage']} {progress.get('detail', '')}")
+        elif event["status"].get("running"):
+            print(f"#   {when - begin:7.2f} s  READY")
+            break
+    for argv in (("systemd-analyze",), ("systemd-analyze", "blame"), ("cloud-init", "analyze", "blame")):
+        text = subprocess.run([lima.limactl, "shell", "--workdir", "/", NAME, *argv], env=lima.env,
+                              text=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
+        print("\n".join("#   " + line for line in text.splitlines()[:6]))
+
+
+def start_guest_server(lima):
+    proc = subprocess.Popen([lima.limactl, "shell", "--workdir", "/", NAME, "python3", "-c",
+                             "exec(__import__('sys').stdin.read())"],
+                            env=lima.env, stdin=subprocess.PIPE, text=True)
+    proc.stdin.write(GUEST)
+    proc.stdin.close()
+    for port in (7001, 7002, 7003):
+        wait_connect(port).close()
+    return proc
+
+
+def wait_connect(port, patience=60):
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 5)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.0005)  # leave the cores to the VM
+
+
+def wait_refused(port):
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.0005)
+
+
+def bench_ports(count=100):
+    shown, gone = [], []
+    with wait_connect(7003) as control:
+        control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(count):
+            port = 20000 + i
+            begin = time.monotonic()
+            control.sendall(f"listen {port}\n".encode())
+            wait_connect(port).close()
+            shown.append((time.monotonic() - begin) * 1000)
+            control.recv(1)
+            begin = time.monotonic()
+            control.sendall(f"close {port}\n".encode())
+            wait_refused(port)
+            gone.append((time.monotonic() - begin) * 1000)
+            control.recv(1)
+    for what, values, reference in (("listen() to host connect", shown, "5-16 ms, at times 2300"),
+                                    ("close() to host port released", gone, "250-2700 ms")):
+        row(f"{what}, median / p99 of {count}",
+            f"{statistics.median(values):.1f} / {percentile(values, 99):.1f} ms",
+            f"(with the command's way in; aim: 20; reference: {reference})")
+
+
+def throughput(sink_port, source_port, size):
+    with wait_connect(sink_port) as s:
+        data = bytes(1 << 18)
+        begin = time.monotonic()
+        for _ in range(size // len(data)):
+            s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        s.recv(1)
+        up = size / MIB / (time.monotonic() - begin)
+    with wait_connect(source_port) as s:
+        buf = bytearray(1 << 18)
+        begin = time.monotonic()
+        s.sendall(str(size).encode())
+        got = n = s.recv_into(buf)
+        while n:
+            n = s.recv_into(buf)
+            got += n
+        down = got / MIB / (time.monotonic() - begin)
+    return up, down
+
+
+def bench_throughput(lima):
+    sink, source = free_port(), free_port()
+    ssh = subprocess.Popen(["ssh", "-F", os.path.join(lima.dir, "ssh.config"), "-o",
+                            "ControlPath=none", "-N", "-L", f"127.0.0.1:{sink}:127.0.0.1:7001",
+                            "-L", f"127.0.0.1:{source}:127.0.0.1:7002", "lima-" + NAME],
+                           stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        tunnel = [throughput(7001, 7002, 64 * MIB) for _ in range(3)]
+        with_ssh = [throughput(sink, source, 16 * MIB) for _ in range(3)]
+    finally:
+        ssh.kill()
+        ssh.wait()
+    for i, way in enumerate(("host to guest", "guest to host")):
+        ours = statistics.median(t[i] for t in tunnel)
+        theirs = statistics.median(t[i] for t in with_ssh)
+        row(f"tunnel, {way}", f"{ours:.1f} MB/s",
+            f"ssh -L: {theirs:.1f} MB/s, ratio {ours / theirs:.1f} (aim: 8; reference: 0.7)")
+
+
+def bench_memory(lima):
+    with open(f"/proc/{lima.agent_pid()}/smaps_rollup") as f:
+        pss = int(re.search(r"^Pss:\s+(\d+)", f.read(), re.M)[1])
+    row("host agent, PSS", f"{pss / 1024:.1f} MB", "(aim: 6; reference: 49 + 3 of ssh)")
+    text = lima.shell("sh", "-c", "sudo grep VmRSS /proc/$(pidof lima-guestagent)/status;"
+                      "stat -c %s /usr/local/bin/lima-guestagent")
+    rss, size = re.findall(r"(\d+)", text)
+    row("guest agent, RSS / file", f"{int(rss) / 1024:.1f} MB / {int(size) / 1000:.0f} kB",
+        "(aim: 1.5 MB / 400 kB; reference: 28 MB / 21 MB)")
+
+
+def bench_shell(lima, count=30):
+    ssh = ["ssh", "-F", os.path.join(lima.dir, "ssh.config"), "lima-" + NAME, "true"]
+    ours, theirs = [], []
+    lima.shell("true")
+    for _ in range(count):
+        ours.append(lima.timed("shell", "--workdir", "/", NAME, "true") * 1000)
+        theirs.append(timed(ssh) * 1000)
+    a, b = statistics.median(ours), statistics.median(theirs)
+    row(f"limactl shell true, p50 of {count}", f"{a:.0f} ms",
+        f"multiplexed ssh: {b:.0f} ms, + {a - b:.0f} ms (aim: 10; reference: 283 and 108)")
+
+
+def main():
+    limactl, home = sys.argv[1], os.path.abspath(sys.argv[2])
+    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    lima = Lima(limactl, home)
+    image = os.path.join(home, "_images", "debian-12")
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    if not os.path.exists(os.path.join(image, "disk")):
+        row("image build debian-12", f"{lima.timed('image', 'build', 'debian-12'):.0f} s")
+    work = tempfile.mkdtemp(prefix="lima-bench-")
+    server = None
+    try:
+        bench_starts(lima, Floor(image, work), runs)
+        server = start_guest_server(lima)
+        bench_ports()
+        bench_throughput(lima)
+        bench_shell(lima)
+        server.kill()
+        bench_memory(lima)
+    finally:
+        if server:
+            server.kill()
+        subprocess.run([limactl, "delete", "-f", NAME], env=lima.env, stdin=subprocess.DEVNULL)
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()
