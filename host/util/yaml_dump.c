@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
+#include <regex.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/alloc.h"
@@ -49,6 +50,29 @@ static bool is_old_boolean(const char *text)
     return false;
 }
 
+/*
+ * Plain strings that YAML 1.1 readers (PyYAML: cloud-init) take for something else: "52:55:55" is a
+ * number to base 60, "1_000" one too, "2001-01-01" a date.
+ */
+static bool is_old_number(const char *text)
+{
+    static const char pattern[] =
+        "^[-+]?(0b[01_]+|0x[0-9a-f_]+|[0-9][0-9_]*(:[0-5]?[0-9])*(\\.[0-9_]*)?(e[-+]?[0-9]+)?|"
+        "\\.[0-9_]+(e[-+]?[0-9]+)?)$|^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([t ].*)?$";
+    regex_t regex;
+    bool matches;
+
+    if (!text[strspn(text, "+-.")] || !isdigit((unsigned char)text[strspn(text, "+-.")])) {
+        return false;
+    }
+    if (regcomp(&regex, pattern, REG_EXTENDED | REG_ICASE | REG_NOSUB) != 0) {
+        return true;
+    }
+    matches = regexec(&regex, text, 0, NULL, 0) == 0;
+    regfree(&regex);
+    return matches;
+}
+
 /* True when the text reads as itself without quotes. */
 static bool is_plain(const char *text, bool flow)
 {
@@ -59,8 +83,8 @@ static bool is_plain(const char *text, bool flow)
     bool is_string = jv_get_kind(value) == JV_KIND_STRING;
 
     jv_free(value);
-    if (!is_string || is_old_boolean(text) || has_unprintable(text) || strpbrk(text, "\n\t") ||
-        text[len - 1] == ' ' || text[len - 1] == ':') {
+    if (!is_string || is_old_boolean(text) || is_old_number(text) || has_unprintable(text) ||
+        strpbrk(text, "\n\t") || text[len - 1] == ' ' || text[len - 1] == ':') {
         return false;
     }
     if (strchr(first, text[0]) && !(text[0] == '-' && isalnum((unsigned char)text[1]))) {
