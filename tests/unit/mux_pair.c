@@ -86,9 +86,12 @@ static struct pair_stream *stream_add(struct pair_end *end, struct mux_stream *h
 
 static void on_mux_opened(struct mux *mux, struct mux_stream *handle, void *arg)
 {
+    static const struct mux_stream_ops nothing;
     struct pair_end *end = arg;
 
-    if (!end->refuse) {
+    if (end->ignore) {
+        mux_stream_set_ops(handle, &nothing, NULL);
+    } else if (!end->refuse) {
         mux_stream_set_ops(handle, &pair_stream_ops, stream_add(end, handle));
     }
 }

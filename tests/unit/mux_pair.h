@@ -34,6 +34,7 @@ struct pair_end {
     struct buf pipe; /* what it has sent and the other has not got */
     int ups, downs, pongs;
     bool refuse;                              /* set no ops in opened() */
+    bool ignore;                              /* set ops that do nothing, and record nothing */
     bool hold;                                /* of new streams */
     struct pair_stream streams[PAIR_STREAMS]; /* in the order they began here */
     size_t count;
