@@ -23,7 +23,6 @@
 #include "api/server.h"
 #include "base/alloc.h"
 #include "base/log.h"
-#include "cidata/cidata.h"
 #include "driver/console.h"
 #include "driver/driver.h"
 #include "forward/table.h"
@@ -395,20 +394,11 @@ static int write_ssh_config(struct agent *a, struct error *err)
 
 static int start_vm(struct agent *a, struct error *err)
 {
-    struct cidata_options seed = {.config = a->config,
-                                  .ssh_keys = &a->ssh_keys,
-                                  .guestagent = a->config->plain ? NULL : a->options->guestagent,
-                                  .dir = a->inst->dir};
-    scoped(free) char *instance_id = NULL;
     scoped(free) char *how = NULL;
     int r = sshport_choose(a->inst, &a->ssh_port, err);
 
     if (r < 0) {
         return r;
-    }
-    r = cidata_write(&seed, &instance_id, err);
-    if (r < 0) {
-        return error_wrap(err, r, "writing the seed");
     }
     how = a->ops->describe(a->config);
     log_info("%s: %s", a->ops->name, how);

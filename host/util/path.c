@@ -164,18 +164,29 @@ int path_cache(char **ret, struct error *err)
     return 0;
 }
 
-char *path_share(const char *name)
+/* @name below the folder in the environment variable @env, else below <prefix>/@dir. */
+static char *beside_binary(const char *env, const char *dir, const char *name)
 {
-    const char *env = getenv("LIMA_DATADIR");
+    const char *override = getenv(env);
     scoped(free) char *exe = NULL, *bin = NULL, *prefix = NULL;
 
-    if (env && *env) {
-        return path_join(env, name, NULL);
+    if (override && *override) {
+        return path_join(override, name, NULL);
     }
     exe = realpath("/proc/self/exe", NULL);
     bin = path_dir(exe ? exe : "/usr/local/bin/limactl");
     prefix = path_dir(bin);
-    return path_join(prefix, "share/lima", name, NULL);
+    return path_join(prefix, dir, name, NULL);
+}
+
+char *path_share(const char *name)
+{
+    return beside_binary("LIMA_DATADIR", "share/lima", name);
+}
+
+char *path_libexec(const char *name)
+{
+    return beside_binary("LIMA_LIBEXECDIR", "libexec/lima", name);
 }
 
 char *path_tilde(const char *path)

@@ -31,6 +31,8 @@ int path_lima_home(char **ret, struct error *err);
 int path_cache(char **ret, struct error *err);
 /* Installed data: $LIMA_DATADIR (build tree, tests), else <prefix>/share/lima beside the binary. */
 char *path_share(const char *name) _nonnull_;
+/* Programs that only ours run: $LIMA_LIBEXECDIR, else <prefix>/libexec/lima beside the binary. */
+char *path_libexec(const char *name) _nonnull_;
 /* The home folder's prefix replaced by "~" for display. Caller frees. */
 char *path_tilde(const char *path) _nonnull_;
 /* True when @path is @dir or below it, at component boundaries; both clean and absolute. */
