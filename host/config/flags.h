@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration flags that create, start, edit, restart and clone share (--cpus, --mount, --set ...) as
- * one table, and their translation to expressions for config_edit(). The command line registers its flags
- * from the table, hands back those that were given, and applies what it gets.
+ * The configuration flags that create, start, edit, restart and clone share (--cpus, --mount, --set
+ * ...) as one table, and their translation to expressions for config_edit(). The command line
+ * registers its flags from the table, hands back those that were given, and applies what it gets.
  */
 #pragma once
 
@@ -13,13 +13,13 @@
 #include "util/value.h"
 
 enum config_flag_type {
-    CONFIG_FLAG_BOOL,   /* "true" or "false" */
+    CONFIG_FLAG_BOOL, /* "true" or "false" */
     CONFIG_FLAG_STRING,
     CONFIG_FLAG_INT,
-    CONFIG_FLAG_PORT,   /* 0..65535 */
+    CONFIG_FLAG_PORT, /* 0..65535 */
     CONFIG_FLAG_FLOAT,
-    CONFIG_FLAG_LIST,   /* repeated or separated by commas; values arrive split */
-    CONFIG_FLAG_ARRAY,  /* repeated, each taken whole */
+    CONFIG_FLAG_LIST,  /* repeated or separated by commas; values arrive split */
+    CONFIG_FLAG_ARRAY, /* repeated, each taken whole */
 };
 
 struct config_flag {
@@ -41,12 +41,14 @@ struct config_flag_given {
 
 struct config_flag_options {
     bool is_new; /* the instance does not exist yet */
-    jv template; /* the tree of the text that will be edited, borrowed; --param and the variants look */
+    jv template; /* the tree of the text that will be edited, borrowed; --param and the variants
+                    look */
 };
 
 /*
- * Appends the expressions of @given (any order, no duplicates, each name from the table, at least one value)
- * to @ret_expressions, and what the user should be told (experimental, skipped, side effects) to
+ * Appends the expressions of @given (any order, no duplicates, each name from the table, at least
+ * one value) to @ret_expressions, and what the user should be told (experimental, skipped, side
+ * effects) to
  * @ret_warnings.
  * Errors: EINVAL, "error while processing flag `NAME`: ...".
  */

@@ -29,6 +29,15 @@ static inline void value_done(jv *value)
 }
 SCOPED_VAL(jv, value_done)
 
+/* Yields the tree and leaves an invalid one in the variable. */
+static inline jv value_steal(jv *value)
+{
+    jv v = *value;
+
+    *value = jv_invalid();
+    return v;
+}
+
 /* ---- paths: ".mounts[0].location", ".param[\"a b\"]", "." is the root ---- */
 
 /* The path as an array of strings and numbers, as jv_getpath() takes it. Errors: EINVAL. */
