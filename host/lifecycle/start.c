@@ -28,6 +28,7 @@
 #include "lifecycle/follow.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/prepare.h"
+#include "lifecycle/seed.h"
 #include "lifecycle/stop.h"
 #include "util/file.h"
 #include "util/process.h"
@@ -354,6 +355,9 @@ static int begin(struct start *s, struct error *err)
              s->inst->config->vm_type);
     s->ours = true;
     r = lifecycle_kill(s->inst, err); /* nothing lives: this clears stale sockets and pid files */
+    if (r == 0) {
+        r = lifecycle_write_seed(s->inst, s->options->lima_home, err);
+    }
     return r < 0 ? r : start_agent(s, err);
 }
 
