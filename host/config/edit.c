@@ -15,9 +15,11 @@ static int apply(jv tree, const char *expression, jv *ret, struct error *err)
     int count;
 
     if (r < 0) {
-        return error_hint(err,
-                          "expressions are jq's; to a list add with '+= [...]', and put double "
-                          "quotes around texts and around keys with a '-'");
+        if (err && !strstr(error_text(err), "have been disabled")) {
+            error_hint(err, "expressions are jq's: add to a list with '+= [...]', put double quotes "
+                            "around texts and around keys with a '-'");
+        }
+        return r;
     }
     count = jv_array_length(jv_copy(results));
     if (count != 1) {
@@ -42,12 +44,12 @@ struct writer {
     struct error *err;
 };
 
-/* Replaces the text by what an edit made of it. */
-static int advance(struct writer *w, int r, char *text)
+/* Replaces the text by @take_text, which an edit that returned @r made of it. */
+static int advance(struct writer *w, int r, char *take_text)
 {
     if (r == 0) {
         free(w->text);
-        w->text = text;
+        w->text = take_text;
     }
     return r;
 }
@@ -57,16 +59,18 @@ static int write_value(struct writer *w, jv path, jv value)
 {
     scoped(free) char *name = value_path_format(jv_copy(path));
     char *text = NULL;
+    int r = yaml_edit(w->text, name, value, &text, w->err);
 
-    return advance(w, yaml_edit(w->text, name, value, &text, w->err), text);
+    return advance(w, r, text);
 }
 
 static int write_item(struct writer *w, jv path, int index, jv value)
 {
     scoped(free) char *name = value_path_format(jv_copy(path));
     char *text = NULL;
+    int r = yaml_insert(w->text, name, (size_t)index, value, &text, w->err);
 
-    return advance(w, yaml_insert(w->text, name, (size_t)index, value, &text, w->err), text);
+    return advance(w, r, text);
 }
 
 static jv below(jv path, jv step)

@@ -632,15 +632,25 @@ static void jq_close(jq_state *jq)
 }
 SCOPED_PTR(jq_state, jq_close)
 
-/* "jq: error: WHAT at <top-level>, line 1:\n.a = = 1" without its first and later lines. */
+/* WHAT of "jq: error: WHAT (Unix shell quoting issues?) at <top-level>, line 1:\n.a = = 1". */
 static char *compile_message(const struct buf *messages)
 {
+    static const char *const ends[] = {"\n", " (Unix", " at <"};
     const char *text = buf_str(messages);
+    size_t len;
 
     if (strncmp(text, "jq: error: ", 11) == 0) {
         text += 11;
     }
-    return xstrndup(text, strcspn(text, "\n"));
+    len = strlen(text);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        const char *end = strstr(text, ends[i]);
+
+        if (end) {
+            len = MIN(len, (size_t)(end - text));
+        }
+    }
+    return xstrndup(text, len);
 }
 
 int value_query(jv input, const char *program, jv *ret_results, struct error *err)
