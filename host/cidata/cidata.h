@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The seed medium: what the guest needs to know of its configuration, as an ISO 9660 image with label
- * "cidata". cloud-init reads user-data, meta-data and network-config from it on a first boot; our agent
- * reads the rest on every boot (guest/seed.h lists the files).
+ * The seed medium: what the guest needs to know of its configuration, as an ISO 9660 image with
+ * label "cidata". cloud-init reads user-data, meta-data and network-config from it on a first boot;
+ * our agent reads the rest on every boot (guest/seed.h lists the files).
  */
 #pragma once
 
@@ -12,9 +12,9 @@
 
 struct cidata_options {
     const struct config *config;
-    const struct strv *ssh_keys;  /* public keys to authorise */
-    const char *guestagent;       /* path of the static binary; NULL in plain mode */
-    const char *dir;              /* instance folder */
+    const struct strv *ssh_keys; /* public keys to authorise */
+    const char *guestagent;      /* path of the static binary; NULL in plain mode */
+    const char *dir;             /* instance folder */
 };
 
 /*

@@ -37,10 +37,11 @@ static bool has_unprintable(const char *text)
     return false;
 }
 
-/* Words that older YAML readers take for booleans. */
-static bool is_old_boolean(const char *text)
+/* Words that other YAML readers take for booleans or numbers. */
+static bool is_old_word(const char *text)
 {
-    static const char *const words[] = {"y", "n", "yes", "no", "on", "off"};
+    static const char *const words[] = {"y",   "n",    "yes",  "no",    "on",
+                                        "off", ".nan", ".inf", "-.inf", "+.inf"};
 
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcasecmp(text, words[i]) == 0) {
@@ -83,7 +84,7 @@ static bool is_plain(const char *text, bool flow)
     bool is_string = jv_get_kind(value) == JV_KIND_STRING;
 
     jv_free(value);
-    if (!is_string || is_old_boolean(text) || is_old_number(text) || has_unprintable(text) ||
+    if (!is_string || is_old_word(text) || is_old_number(text) || has_unprintable(text) ||
         strpbrk(text, "\n\t") || text[len - 1] == ' ' || text[len - 1] == ':') {
         return false;
     }
