@@ -11,10 +11,9 @@
 #include "cidata/vars.h"
 #include "instance/instance.h"
 #include "instance/layout.h"
-#include "util/digest.h"
+#include "instance/mac.h"
 #include "util/file.h"
 #include "util/path.h"
-#include "util/sys.h"
 
 #define LABEL     "cidata"
 #define BASE_MAX  (1u << 20)  /* bytes of a file of cloud-init/ */
@@ -44,16 +43,6 @@ static void documents_done(struct documents *docs)
 }
 SCOPED_VAL(struct documents, documents_done)
 
-char *cidata_mac(const char *dir)
-{
-    scoped(free) char *machine = sys_machine_id();
-    scoped(free) char *text = xasprintf("%s%s", machine, dir);
-    unsigned char sum[3];
-
-    digest_sha256(text, strlen(text), sum, sizeof(sum));
-    return xasprintf("52:55:55:%02x:%02x:%02x", sum[0], sum[1], sum[2]);
-}
-
 static int share_read(const char *name, struct buf *ret, char **ret_path, struct error *err)
 {
     scoped(free) char *path = path_share(name);
@@ -71,7 +60,7 @@ static int documents_make(const struct cidata_options *options, struct documents
     const struct config *config = options->config;
     scoped(buf_done) struct buf base = BUF_INIT;
     scoped(free) char *path = NULL;
-    scoped(free) char *mac = cidata_mac(options->dir);
+    scoped(free) char *mac = instance_mac(options->dir);
     int r;
 
     r = share_read(config->plain ? "cloud-init/plain.yaml" : "cloud-init/user-data.yaml", &base,

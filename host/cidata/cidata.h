@@ -23,5 +23,3 @@ struct cidata_options {
  * cloud-init has to run again. Caller frees.
  */
 int cidata_write(const struct cidata_options *options, char **ret_instance_id, struct error *err);
-/* MAC of eth0: 52:55:55 + first 3 bytes of SHA-256(machine id, instance folder). Caller frees. */
-char *cidata_mac(const char *dir);
