@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "base/log.h"
+#include "events.h"
+#include "loop.h"
+#include "mux/mux.h"
+#include "ports.h"
+#include "rpc.h"
+#include "transport.h"
+#include "tunnel.h"
+#include "uevent.h"
+
+struct agent {
+    struct loop *loop;
+    int signal_fd;
+    struct loop_watch *signal_watch;
+    struct uevent *uevent;
+    struct ports *ports;
+    struct events *events;
+    struct tunnels *tunnels;
+    struct rpc *rpc;
+    struct mux *mux;
+    struct transport *transport;
+};
+
+/* Mux and transport, joined: output goes out when the loop is about to wait, in large pieces. */
+
+static void on_loop_prepare(void *arg)
+{
+    struct agent *agent = arg;
+    const void *data;
+    size_t len;
+
+    while ((len = mux_output(agent->mux, &data)) > 0) {
+        size_t done = transport_write(agent->transport, data, len);
+
+        if (!done) {
+            return;
+        }
+        mux_output_done(agent->mux, done);
+    }
+}
+
+static void on_transport_up(struct transport *transport, bool stale, void *arg)
+{
+    struct agent *agent = arg;
+
+    log_debug("the host is there");
+    mux_start(agent->mux, stale);
+}
+
+static void on_transport_data(struct transport *transport, const void *data, size_t len, void *arg)
+{
+    struct agent *agent = arg;
+
+    if (mux_input(agent->mux, data, len)) {
+        log_debug("bytes that belong to no session, waiting for a new one");
+    }
+}
+
+static void on_transport_writable(struct transport *transport, void *arg)
+{
+    /* on_loop_prepare() goes on. */
+}
+
+static void on_transport_down(struct transport *transport, bool final, void *arg)
+{
+    struct agent *agent = arg;
+
+    log_debug("the host went away");
+    mux_stop(agent->mux);
+    if (final) {
+        loop_quit(agent->loop);
+    }
+}
+
+static const struct transport_ops transport_ops = {
+    .up = on_transport_up,
+    .data = on_transport_data,
+    .writable = on_transport_writable,
+    .down = on_transport_down,
+};
+
+static void on_mux_up(struct mux *mux, void *arg)
+{
+    log_info("session with the host");
+}
+
+static void on_mux_down(struct mux *mux, void *arg)
+{
+    log_info("session with the host ended");
+}
+
+static void on_mux_opened(struct mux *mux, struct mux_stream *stream, void *arg)
+{
+    struct agent *agent = arg;
+
+    rpc_accept(agent->rpc, stream);
+}
+
+static void on_mux_pong(struct mux *mux, const uint8_t data[8], void *arg)
+{
+}
+
+static void on_mux_output(struct mux *mux, void *arg)
+{
+    /* on_loop_prepare() looks before every wait. */
+}
+
+static const struct mux_ops mux_ops = {
+    .up = on_mux_up,
+    .down = on_mux_down,
+    .opened = on_mux_opened,
+    .pong = on_mux_pong,
+    .output = on_mux_output,
+};
+
+static void on_ports_changed(struct ports *ports, void *arg)
+{
+    struct agent *agent = arg;
+
+    events_ports_changed(agent->events);
+}
+
+static void on_rpc_info(lima_guest_v1_Info *info, void *arg)
+{
+}
+
+static void on_rpc_shutdown(bool reboot, void *arg)
+{
+}
+
+static void on_signal_readable(int fd, short revents, void *arg)
+{
+    struct agent *agent = arg;
+    struct signalfd_siginfo info;
+
+    while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo != SIGCHLD) {
+            loop_quit(agent->loop);
+        }
+    }
+}
+
+static int take_signals(struct agent *agent, struct error *err)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    agent->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (agent->signal_fd < 0) {
+        return error_errno(err, errno, "taking signals");
+    }
+    agent->signal_watch =
+        loop_watch_new(agent->loop, agent->signal_fd, POLLIN, on_signal_readable, agent);
+    return 0;
+}
+
+/* Many tunnels at once; BPF memory counts against the second limit before Linux 5.11. */
+static void raise_limits(void)
+{
+    struct rlimit files;
+    struct rlimit memory = {RLIM_INFINITY, RLIM_INFINITY};
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    setrlimit(RLIMIT_MEMLOCK, &memory);
+}
+
+static int open_all(struct agent *agent, const struct agent_options *options, struct error *err)
+{
+    scoped(error_done) struct error local = ERROR_INIT;
+    int r;
+
+    agent->loop = loop_new();
+    r = take_signals(agent, err);
+    if (r < 0) {
+        return r;
+    }
+    r = uevent_open(agent->loop, &agent->uevent, &local);
+    if (r < 0) {
+        log_error_of(LOG_LEVEL_WARN, &local, "no device events, ignoring");
+    }
+    r = ports_open(agent->loop, on_ports_changed, agent, &agent->ports, err);
+    if (r < 0) {
+        return r;
+    }
+    agent->events = events_new(ports_current(agent->ports));
+    agent->tunnels = tunnels_new(agent->loop);
+    agent->rpc = rpc_new(&(struct rpc_options){.events = agent->events,
+                                               .tunnels = agent->tunnels,
+                                               .info = on_rpc_info,
+                                               .shutdown = on_rpc_shutdown,
+                                               .arg = agent});
+    agent->mux = mux_new(MUX_ROLE_GUEST, &mux_ops, agent);
+    loop_set_prepare(agent->loop, on_loop_prepare, agent);
+    return transport_open(options->transport, agent->loop, agent->uevent, &transport_ops, agent,
+                          &agent->transport, err);
+}
+
+/* Streams are closed by their owners first; the mux goes last of those that know it. */
+static void close_all(struct agent *agent)
+{
+    transport_close(agent->transport);
+    rpc_free(agent->rpc);
+    tunnels_free(agent->tunnels);
+    events_free(agent->events);
+    mux_free(agent->mux);
+    ports_close(agent->ports);
+    uevent_close(agent->uevent);
+    loop_watch_free(agent->signal_watch);
+    fd_close(agent->signal_fd);
+    loop_free(agent->loop);
+}
+
+static void report_all_stages(struct agent *agent)
+{
+    static const lima_guest_v1_Stage_Name stages[] = {
+        lima_guest_v1_Stage_Name_AGENT,  lima_guest_v1_Stage_Name_CLOUD_INIT,
+        lima_guest_v1_Stage_Name_SSH,    lima_guest_v1_Stage_Name_PROVISION,
+        lima_guest_v1_Stage_Name_PROBES, lima_guest_v1_Stage_Name_READY,
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(stages); i++) {
+        events_stage(agent->events, stages[i], "", "");
+    }
+}
+
+int agent_run(const struct agent_options *options, struct error *err)
+{
+    struct agent agent = {.signal_fd = -1};
+    int r;
+
+    raise_limits();
+    r = open_all(&agent, options, err);
+    if (r == 0) {
+        log_info("lima-guestagent %s, ports by %s", LIMA_VERSION, ports_method(agent.ports));
+        report_all_stages(&agent);
+        r = loop_run(agent.loop);
+        if (r < 0) {
+            error_errno(err, -r, "waiting for events");
+        }
+    }
+    close_all(&agent);
+    return r;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The running agent: owns the loop and everything on it, and joins transport, multiplexer and
+ * services.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include "base/error.h"
+
+struct agent_options {
+    const char *transport; /* see transport.h */
+    bool no_boot;          /* leave the machine alone: all stages are reached at once */
+};
+
+/* Runs until SIGTERM, SIGINT or the end of an inherited transport. */
+int agent_run(const struct agent_options *options, struct error *err);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lima-guestagent run [--transport SPEC] [--no-boot] [--debug]
+ *                 install
+ *                 version
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "agent.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "transport.h"
+
+#define EXIT_USAGE 2
+
+static int usage(FILE *to, int status)
+{
+    fputs("Usage: lima-guestagent run [--transport virtio:NAME|unix:PATH|fd:N] [--no-boot] "
+          "[--debug]\n"
+          "       lima-guestagent version\n",
+          to);
+    return status;
+}
+
+static int finish(int r, const struct error *err)
+{
+    if (r < 0) {
+        log_error("%s", error_text(err));
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static int run_main(int argc, char **argv)
+{
+    struct agent_options options = {.transport = "virtio:" TRANSPORT_PORT_DEFAULT};
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--transport") == 0 && i + 1 < argc) {
+            options.transport = argv[++i];
+        } else if (strcmp(argv[i], "--no-boot") == 0) {
+            options.no_boot = true;
+        } else if (strcmp(argv[i], "--debug") == 0) {
+            log_set_level(LOG_LEVEL_DEBUG);
+        } else {
+            return usage(stderr, EXIT_USAGE);
+        }
+    }
+    return finish(agent_run(&options, &err), &err);
+}
+
+static int version_main(int argc, char **argv)
+{
+    puts("lima-guestagent " LIMA_VERSION);
+    return EXIT_SUCCESS;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"run", run_main},
+    {"version", version_main},
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < ARRAY_LEN(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    return usage(stderr, EXIT_USAGE);
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   DIALLING  connect(2) is under way; bytes of the host wait
+ *   REPLYING  it ended; the TunnelReply waits for room in the stream
+ *   OPEN      bytes both ways until both directions have ended
+ *   REFUSED   a TunnelReply with an error was sent; only the peer's end is awaited
+ *   DRAINING  the stream is gone in good order, the socket has yet to take its last bytes
+ */
+#include "tunnel.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "wire.h"
+
+#define COPY_SIZE (64u << 10)
+
+enum tunnel_state {
+    TUNNEL_DIALLING,
+    TUNNEL_REPLYING,
+    TUNNEL_OPEN,
+    TUNNEL_REFUSED,
+    TUNNEL_DRAINING,
+};
+
+struct tunnel {
+    struct tunnels *tunnels;
+    struct tunnel *next, **link;
+    struct mux_stream *stream; /* NULL: DRAINING */
+    enum tunnel_state state;
+    int error; /* of the dial */
+    int fd;
+    struct loop_watch *watch;
+    struct buf pending; /* from the host, not yet written to the socket */
+    bool host_ended;    /* fin came: shut our writing down once pending is out */
+    bool shut;          /* done so */
+    bool socket_ended;  /* end of file read, our direction of the stream finished */
+};
+
+struct tunnels {
+    struct loop *loop;
+    struct tunnel *list;
+    size_t count;
+    char *copy; /* COPY_SIZE, shared: never holds bytes between callbacks */
+};
+
+struct tunnels *tunnels_new(struct loop *loop)
+{
+    struct tunnels *tunnels = xnew(struct tunnels);
+
+    tunnels->loop = loop;
+    tunnels->copy = xmalloc(COPY_SIZE);
+    return tunnels;
+}
+
+size_t tunnels_count(const struct tunnels *tunnels)
+{
+    return tunnels->count;
+}
+
+static void close_socket(struct tunnel *tunnel)
+{
+    loop_watch_free(tunnel->watch);
+    tunnel->watch = NULL;
+    fd_close(tunnel->fd);
+    tunnel->fd = -1;
+}
+
+static void tunnel_free(struct tunnel *tunnel)
+{
+    close_socket(tunnel);
+    *tunnel->link = tunnel->next;
+    if (tunnel->next) {
+        tunnel->next->link = tunnel->link;
+    }
+    tunnel->tunnels->count--;
+    buf_done(&tunnel->pending);
+    free(tunnel);
+}
+
+void tunnels_free(struct tunnels *tunnels)
+{
+    if (!tunnels) {
+        return;
+    }
+    while (tunnels->list) {
+        if (tunnels->list->stream) {
+            mux_stream_reset(tunnels->list->stream, MUX_RESET_CANCEL);
+        }
+        tunnel_free(tunnels->list);
+    }
+    free(tunnels->copy);
+    free(tunnels);
+}
+
+/* Ends it with a reset of the connection, so that the local program sees that something broke. */
+static void break_socket(struct tunnel *tunnel)
+{
+    struct linger linger = {.l_onoff = 1};
+
+    if (tunnel->fd >= 0) {
+        setsockopt(tunnel->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    }
+}
+
+static void fail(struct tunnel *tunnel)
+{
+    if (tunnel->stream) {
+        mux_stream_reset(tunnel->stream, MUX_RESET_CONNECTION);
+    }
+    tunnel_free(tunnel);
+}
+
+static void update_watch(struct tunnel *tunnel)
+{
+    short events = 0;
+
+    if (!tunnel->watch) {
+        return;
+    }
+    if (tunnel->state == TUNNEL_DIALLING ||
+        (tunnel->state != TUNNEL_REPLYING && tunnel->pending.len)) {
+        events |= POLLOUT;
+    }
+    if (tunnel->state == TUNNEL_OPEN && !tunnel->socket_ended && mux_stream_room(tunnel->stream)) {
+        events |= POLLIN;
+    }
+    loop_watch_set(tunnel->watch, events);
+}
+
+/* Bytes towards the socket. Returns how many it took, or -errno when the connection broke. */
+static ssize_t socket_write(struct tunnel *tunnel, const void *data, size_t len)
+{
+    ssize_t n;
+
+    do {
+        n = send(tunnel->fd, data, len, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n >= 0 ? n : errno == EAGAIN ? 0 : -errno;
+}
+
+static int drain_pending(struct tunnel *tunnel)
+{
+    while (tunnel->pending.len) {
+        ssize_t n = socket_write(tunnel, tunnel->pending.data, tunnel->pending.len);
+
+        if (n <= 0) {
+            return (int)n;
+        }
+        buf_drop(&tunnel->pending, (size_t)n);
+        if (tunnel->stream) {
+            mux_stream_consumed(tunnel->stream, (size_t)n);
+        }
+    }
+    buf_done(&tunnel->pending); /* an idle tunnel holds no memory */
+    tunnel->pending = BUF_INIT_CAP(MUX_WINDOW);
+    if (tunnel->host_ended && !tunnel->shut) {
+        tunnel->shut = true;
+        shutdown(tunnel->fd, SHUT_WR);
+    }
+    return 0;
+}
+
+/* One turn's worth from the socket to the stream. -errno when the connection broke. */
+static int fill_stream(struct tunnel *tunnel)
+{
+    size_t room = MIN(mux_stream_room(tunnel->stream), COPY_SIZE);
+    size_t taken;
+    ssize_t n;
+
+    if (!room) {
+        return 0;
+    }
+    n = recv(tunnel->fd, tunnel->tunnels->copy, room, 0);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    }
+    if (n == 0) {
+        tunnel->socket_ended = true;
+        mux_stream_finish(tunnel->stream);
+        return 0;
+    }
+    taken = mux_stream_write(tunnel->stream, tunnel->tunnels->copy, (size_t)n);
+    assert(taken == (size_t)n);
+    return 0;
+}
+
+/* True when the tunnel still exists. */
+static bool send_reply(struct tunnel *tunnel)
+{
+    lima_guest_v1_TunnelReply reply = lima_guest_v1_TunnelReply_init_zero;
+    uint8_t bytes[WIRE_MAX];
+    size_t len;
+
+    reply.error = (uint32_t)tunnel->error;
+    if (tunnel->error) {
+        wire_text(reply.message, sizeof(reply.message), strerror(tunnel->error));
+    }
+    len = wire_encode(lima_guest_v1_TunnelReply_fields, &reply, bytes);
+    if (!mux_stream_write_all(tunnel->stream, bytes, len)) {
+        tunnel->state = TUNNEL_REPLYING;
+        update_watch(tunnel);
+        return true;
+    }
+    if (tunnel->error) {
+        tunnel->state = TUNNEL_REFUSED;
+        mux_stream_consumed(tunnel->stream, tunnel->pending.len);
+        buf_done(&tunnel->pending);
+        close_socket(tunnel);
+        mux_stream_finish(tunnel->stream); /* may close the stream, later */
+        return true;
+    }
+    tunnel->state = TUNNEL_OPEN;
+    if (drain_pending(tunnel) < 0) {
+        fail(tunnel);
+        return false;
+    }
+    update_watch(tunnel);
+    return true;
+}
+
+static void dialled(struct tunnel *tunnel)
+{
+    socklen_t len = sizeof(tunnel->error);
+    int one = 1;
+
+    if (getsockopt(tunnel->fd, SOL_SOCKET, SO_ERROR, &tunnel->error, &len) < 0) {
+        tunnel->error = errno;
+    }
+    setsockopt(tunnel->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    send_reply(tunnel);
+}
+
+static void on_socket_ready(int fd, short revents, void *arg)
+{
+    struct tunnel *tunnel = arg;
+    int r = 0;
+
+    if (tunnel->state == TUNNEL_DIALLING) {
+        dialled(tunnel);
+        return;
+    }
+    if (revents & (POLLOUT | POLLERR)) {
+        r = drain_pending(tunnel);
+    }
+    if (r == 0 && tunnel->state == TUNNEL_OPEN && !tunnel->socket_ended && (revents & ~POLLOUT)) {
+        r = fill_stream(tunnel);
+    }
+    if (r < 0) {
+        fail(tunnel);
+    } else if (tunnel->state == TUNNEL_DRAINING && !tunnel->pending.len) {
+        tunnel_free(tunnel);
+    } else {
+        update_watch(tunnel);
+    }
+}
+
+static void on_stream_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    struct tunnel *tunnel = arg;
+    ssize_t n = 0;
+
+    if (tunnel->state == TUNNEL_REFUSED) {
+        mux_stream_consumed(stream, len);
+        return;
+    }
+    if (tunnel->state == TUNNEL_OPEN && !tunnel->pending.len) {
+        n = socket_write(tunnel, data, len);
+        if (n < 0) {
+            fail(tunnel);
+            return;
+        }
+        mux_stream_consumed(stream, (size_t)n);
+    }
+    if ((size_t)n < len && buf_put(&tunnel->pending, (const char *)data + n, len - (size_t)n) < 0) {
+        mux_stream_reset(stream, MUX_RESET_PROTOCOL); /* more than was granted */
+        break_socket(tunnel);
+        tunnel_free(tunnel);
+        return;
+    }
+    update_watch(tunnel);
+}
+
+static void on_stream_fin(struct mux_stream *stream, void *arg)
+{
+    struct tunnel *tunnel = arg;
+
+    tunnel->host_ended = true;
+    if (tunnel->state == TUNNEL_OPEN && drain_pending(tunnel) < 0) {
+        fail(tunnel);
+    }
+}
+
+static void on_stream_writable(struct mux_stream *stream, void *arg)
+{
+    struct tunnel *tunnel = arg;
+
+    if (tunnel->state == TUNNEL_REPLYING) {
+        send_reply(tunnel);
+    } else {
+        update_watch(tunnel);
+    }
+}
+
+static void on_stream_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    struct tunnel *tunnel = arg;
+
+    tunnel->stream = NULL;
+    if (!code && tunnel->pending.len && tunnel->watch) {
+        tunnel->state = TUNNEL_DRAINING;
+        update_watch(tunnel);
+        return;
+    }
+    if (code) {
+        break_socket(tunnel);
+    }
+    tunnel_free(tunnel);
+}
+
+static const struct mux_stream_ops stream_ops = {
+    .data = on_stream_data,
+    .fin = on_stream_fin,
+    .writable = on_stream_writable,
+    .closed = on_stream_closed,
+};
+
+static socklen_t address_of(const lima_guest_v1_TunnelRequest *request,
+                            struct sockaddr_storage *ret)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+
+    memset(ret, 0, sizeof(*ret));
+    if (request->network != lima_guest_v1_TunnelRequest_Network_TCP || !request->port ||
+        request->port > UINT16_MAX) {
+        return 0;
+    }
+    if (request->address.size == 4) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons((uint16_t)request->port);
+        memcpy(&v4->sin_addr, request->address.bytes, 4);
+        return sizeof(*v4);
+    }
+    if (request->address.size == 16) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons((uint16_t)request->port);
+        memcpy(&v6->sin6_addr, request->address.bytes, 16);
+        return sizeof(*v6);
+    }
+    return 0;
+}
+
+/* 0 while it is under way or done (poll tells), else the errno. */
+static int dial(struct tunnel *tunnel, const lima_guest_v1_TunnelRequest *request)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = address_of(request, &addr);
+
+    if (!len) {
+        return EINVAL;
+    }
+    tunnel->fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (tunnel->fd < 0) {
+        return errno;
+    }
+    if (connect(tunnel->fd, (struct sockaddr *)&addr, len) < 0 && errno != EINPROGRESS) {
+        return errno;
+    }
+    return 0;
+}
+
+void tunnel_start(struct tunnels *tunnels, struct mux_stream *stream,
+                  const lima_guest_v1_TunnelRequest *request, const void *early, size_t early_len)
+{
+    struct tunnel *tunnel = xnew(struct tunnel);
+
+    *tunnel = (struct tunnel){.tunnels = tunnels,
+                              .next = tunnels->list,
+                              .link = &tunnels->list,
+                              .stream = stream,
+                              .fd = -1,
+                              .pending = BUF_INIT_CAP(MUX_WINDOW)};
+    if (tunnel->next) {
+        tunnel->next->link = &tunnel->next;
+    }
+    tunnels->list = tunnel;
+    tunnels->count++;
+    mux_stream_set_ops(stream, &stream_ops, tunnel);
+    if (early_len && buf_put(&tunnel->pending, early, early_len) < 0) {
+        fail(tunnel);
+        return;
+    }
+    tunnel->error = dial(tunnel, request);
+    if (tunnel->error) {
+        send_reply(tunnel);
+        return;
+    }
+    tunnel->watch = loop_watch_new(tunnels->loop, tunnel->fd, POLLOUT, on_socket_ready, tunnel);
+}
