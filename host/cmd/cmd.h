@@ -41,7 +41,8 @@ struct cmd {
     const char *example;          /* indented lines, or NULL */
     const struct cmd_flag *flags; /* ends with a NULL name; or NULL */
     enum cmd_config_flags config_flags;
-    const char *config_section; /* heading of these; NULL: with the others */
+    const struct cmd_flag *more_flags; /* shown after @flags, before the configuration's; or NULL */
+    const char *more_section;          /* heading of both; NULL: with the others */
     int min_args;
     int max_args; /* -1: any number */
     enum cmd_flags_mode mode;

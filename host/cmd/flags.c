@@ -10,7 +10,7 @@
 #include "util/units.h"
 
 struct entry {
-    const struct cmd_flag *flag;
+    struct cmd_flag flag;
     bool given;
     struct strv values;
 };
@@ -48,7 +48,7 @@ void cmd_flags_free(struct cmd_flags *flags)
 static struct entry *find_name(const struct cmd_flags *flags, const char *name, size_t len)
 {
     for (size_t i = 0; i < flags->len; i++) {
-        const char *have = flags->entries[i].flag->name;
+        const char *have = flags->entries[i].flag.name;
 
         if (strncmp(have, name, len) == 0 && !have[len]) {
             return &flags->entries[i];
@@ -60,7 +60,7 @@ static struct entry *find_name(const struct cmd_flags *flags, const char *name, 
 static struct entry *find_shorthand(const struct cmd_flags *flags, char c)
 {
     for (size_t i = 0; i < flags->len; i++) {
-        if (flags->entries[i].flag->shorthand == c) {
+        if (flags->entries[i].flag.shorthand == c) {
             return &flags->entries[i];
         }
     }
@@ -77,12 +77,15 @@ static struct entry *get(const struct cmd_flags *flags, const char *name)
 
 void cmd_flags_add(struct cmd_flags *flags, const char *section, const struct cmd_flag *table)
 {
-    array_reserve(flags->sections, flags->section_cap, flags->section_count + 1);
-    flags->sections[flags->section_count++] = (struct section){section, flags->len};
+    if (flags->section_count == 0 ||
+        !str_eq(flags->sections[flags->section_count - 1].title, section)) {
+        array_reserve(flags->sections, flags->section_cap, flags->section_count + 1);
+        flags->sections[flags->section_count++] = (struct section){section, flags->len};
+    }
     for (; table->name; table++) {
         assert(!find_name(flags, table->name, strlen(table->name)));
         array_reserve(flags->entries, flags->cap, flags->len + 1);
-        flags->entries[flags->len++] = (struct entry){.flag = table};
+        flags->entries[flags->len++] = (struct entry){.flag = *table};
     }
 }
 
@@ -202,13 +205,13 @@ static int refuse(const struct cmd_flag *flag, const char *value, const char *re
 
 static int store(struct entry *e, const char *value, struct error *err)
 {
-    const char *reason = types[e->flag->type].check ? types[e->flag->type].check(value) : NULL;
+    const char *reason = types[e->flag.type].check ? types[e->flag.type].check(value) : NULL;
 
     if (reason) {
-        return refuse(e->flag, value, reason, err);
+        return refuse(&e->flag, value, reason, err);
     }
     e->given = true;
-    if (e->flag->type != CMD_FLAG_LIST) {
+    if (e->flag.type != CMD_FLAG_LIST) {
         strv_add(&e->values, value);
     } else if (*value) {
         strv_split(&e->values, value, ',');
@@ -237,12 +240,12 @@ static int read_long(struct cmd_flags *flags, const char *word, const char *next
         r = store(e, name + len + 1, err);
         return r < 0 ? r : 1;
     }
-    if (e->flag->type == CMD_FLAG_BOOL) {
+    if (e->flag.type == CMD_FLAG_BOOL) {
         r = store(e, "true", err);
         return r < 0 ? r : 1;
     }
     if (!next) {
-        return error_set(err, EINVAL, "flag needs an argument: --%s", e->flag->name);
+        return error_set(err, EINVAL, "flag needs an argument: --%s", e->flag.name);
     }
     r = store(e, next, err);
     return r < 0 ? r : 2;
@@ -263,7 +266,7 @@ static int read_short(struct cmd_flags *flags, const char *word, const char *nex
             r = store(e, c + 2, err);
             return r < 0 ? r : 1;
         }
-        if (e->flag->type == CMD_FLAG_BOOL) {
+        if (e->flag.type == CMD_FLAG_BOOL) {
             r = store(e, "true", err);
             if (r < 0) {
                 return r;
@@ -343,7 +346,7 @@ const char *cmd_flags_text(const struct cmd_flags *flags, const char *name)
 {
     const struct entry *e = get(flags, name);
 
-    return e->values.len ? e->values.items[e->values.len - 1] : e->flag->value;
+    return e->values.len ? e->values.items[e->values.len - 1] : e->flag.value;
 }
 
 bool cmd_flags_bool(const struct cmd_flags *flags, const char *name)
@@ -428,8 +431,8 @@ static size_t left_width(const struct cmd_flags *flags, size_t section)
     size_t width = 0;
 
     for (size_t i = flags->sections[section].first; i < section_end(flags, section); i++) {
-        if (!flags->entries[i].flag->hidden) {
-            scoped(free) char *left = left_column(flags->entries[i].flag);
+        if (!flags->entries[i].flag.hidden) {
+            scoped(free) char *left = left_column(&flags->entries[i].flag);
 
             width = MAX(width, strlen(left));
         }
@@ -447,8 +450,8 @@ void cmd_flags_help(const struct cmd_flags *flags, struct buf *out)
         }
         buf_printf(out, "\n%s:\n", flags->sections[s].title);
         for (size_t i = flags->sections[s].first; i < section_end(flags, s); i++) {
-            if (!flags->entries[i].flag->hidden) {
-                put_help(out, flags->entries[i].flag, width);
+            if (!flags->entries[i].flag.hidden) {
+                put_help(out, &flags->entries[i].flag, width);
             }
         }
     }

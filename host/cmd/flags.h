@@ -37,8 +37,10 @@ struct cmd_flags *cmd_flags_new(void);
 void cmd_flags_free(struct cmd_flags *flags);
 SCOPED_PTR(struct cmd_flags, cmd_flags_free)
 
-/* Adds a table that ends with a NULL name, and must outlive the set. Sections appear so in the
- * help. */
+/*
+ * Adds a table that ends with a NULL name; it is copied, its strings are not. Sections appear so in
+ * the help; a table with the section of the one before joins it.
+ */
 void cmd_flags_add(struct cmd_flags *flags, const char *section, const struct cmd_flag *table);
 
 enum cmd_flags_mode {

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "cmd/configure.h"
 #include "util/path.h"
 #include "util/sys.h"
 #include "util/term.h"
@@ -54,6 +55,7 @@ SCOPED_VAL(struct parsed, parsed_done)
 struct cmd_flags *cmd_flags_of(const struct cmd *cmd)
 {
     struct cmd_flags *flags = cmd_flags_new();
+    const char *section;
 
     if (!cmd) {
         cmd_flags_add(flags, "Flags", root_flags);
@@ -63,6 +65,11 @@ struct cmd_flags *cmd_flags_of(const struct cmd *cmd)
     if (cmd->flags) {
         cmd_flags_add(flags, "Flags", cmd->flags);
     }
+    section = cmd->more_section ? cmd->more_section : "Flags";
+    if (cmd->more_flags) {
+        cmd_flags_add(flags, section, cmd->more_flags);
+    }
+    cmd_config_add(flags, section, cmd->config_flags);
     cmd_flags_add(flags, "Global Flags", global_flags);
     return flags;
 }

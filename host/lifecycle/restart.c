@@ -5,21 +5,17 @@
 #include "instance/instance.h"
 #include "lifecycle/stop.h"
 
-int lifecycle_restart(const struct lifecycle_start_options *options, bool force, struct error *err)
+int lifecycle_restart_stop(const char *lima_home, const char *name, bool force, struct error *err)
 {
     scoped(instance_free) struct instance *inst = NULL;
-    int r = instance_open(options->lima_home, options->name, &inst, err);
+    int r = instance_open(lima_home, name, &inst, err);
 
     if (r < 0) {
         return r;
     }
     if (!inst->host_agent_pid && !inst->driver_pid) {
-        log_warn("instance `%s` is not running, ignoring that and starting it", options->name);
-    } else {
-        r = lifecycle_stop(options->lima_home, options->name, force, err);
-        if (r < 0) {
-            return r;
-        }
+        log_warn("instance `%s` is not running, ignoring that and starting it", name);
+        return 0;
     }
-    return lifecycle_start(options, err);
+    return lifecycle_stop(lima_home, name, force, err);
 }

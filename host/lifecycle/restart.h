@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stops what runs and starts it again. */
+/* The first half of a restart; lifecycle_start() is the second. */
 #pragma once
 
-#include "lifecycle/start.h"
+#include <stdbool.h>
+#include "base/error.h"
 
-/* Not running is a warning. @force: see lifecycle_stop(). */
-int lifecycle_restart(const struct lifecycle_start_options *options, bool force, struct error *err);
+/* Stops what runs of the instance; nothing running is a warning only. @force: see lifecycle_stop().
+ */
+int lifecycle_restart_stop(const char *lima_home, const char *name, bool force, struct error *err);
