@@ -52,14 +52,9 @@ struct start {
 static int agent_argv(const struct start *s, struct strv *ret, struct error *err)
 {
     scoped(free) char *self = NULL;
-    scoped(free) char *guestagent = NULL;
     scoped(free) char *pidfile = instance_path(s->inst, LAYOUT_HA_PID);
     scoped(free) char *socket = instance_path(s->inst, LAYOUT_HA_SOCK);
-    int r = lifecycle_guestagent(s->inst->config, &guestagent, err);
 
-    if (r < 0) {
-        return r;
-    }
     self = s->options->limactl ? xstrdup(s->options->limactl) : realpath("/proc/self/exe", NULL);
     if (!self) {
         return error_errno(err, errno, "finding this program's file");
@@ -69,9 +64,6 @@ static int agent_argv(const struct start *s, struct strv *ret, struct error *err
         strv_add(ret, "--debug");
     }
     strv_add_all(ret, "hostagent", "--pidfile", pidfile, "--socket", socket, NULL);
-    if (guestagent) {
-        strv_add_all(ret, "--guestagent", guestagent, NULL);
-    }
     strv_add(ret, s->inst->name);
     return 0;
 }
