@@ -4,5 +4,6 @@
 #include <stddef.h>
 
 const struct cmd *const cmd_table[] = {
+    &cmd_image,
     NULL,
 };
