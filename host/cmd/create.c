@@ -2,7 +2,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "cmd/configure.h"
+#include "cmd/target.h"
 #include "lifecycle/delete.h"
 #include "lifecycle/prepare.h"
 

@@ -89,8 +89,7 @@ void cmd_flags_add(struct cmd_flags *flags, const char *section, const struct cm
     }
 }
 
-/* --- checking and storing
- * ------------------------------------------------------------------------- */
+/* --- checking and storing --- */
 
 static int parse_bool(const char *text, bool *ret)
 {
@@ -219,8 +218,7 @@ static int store(struct entry *e, const char *value, struct error *err)
     return 0;
 }
 
-/* --- reading words
- * -------------------------------------------------------------------------------- */
+/* --- reading words --- */
 
 /* Both readers return how many words they used, or -errno. */
 static int read_long(struct cmd_flags *flags, const char *word, const char *next, struct error *err)
@@ -329,8 +327,7 @@ int cmd_flags_parse(struct cmd_flags *flags, const struct strv *words, size_t fi
     return (int)i;
 }
 
-/* --- asking
- * --------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 bool cmd_flags_has(const struct cmd_flags *flags, const char *name)
 {
@@ -387,8 +384,7 @@ const struct strv *cmd_flags_list(const struct cmd_flags *flags, const char *nam
     return &get(flags, name)->values;
 }
 
-/* --- help
- * ----------------------------------------------------------------------------------------- */
+/* --- help --- */
 
 /* "  -f, --format string": the left column of a flag. Caller frees. */
 static char *left_column(const struct cmd_flag *flag)

@@ -48,8 +48,7 @@ static void list_done(struct list *list)
 }
 SCOPED_VAL(struct list, list_done)
 
-/* --- what is asked for
- * ---------------------------------------------------------------------------- */
+/* --- what is asked for --- */
 
 static int check_conflicts(const struct cmd_flags *flags, struct error *err)
 {
@@ -106,8 +105,7 @@ static void read_flags(struct list *list)
     }
 }
 
-/* --- collecting
- * ----------------------------------------------------------------------------------- */
+/* --- collecting --- */
 
 static void warn_unmatched(struct list *list, const char *name)
 {
@@ -210,8 +208,7 @@ static int open_all(struct list *list, struct error *err)
     return 0;
 }
 
-/* --- table
- * ---------------------------------------------------------------------------------------- */
+/* --- table --- */
 
 /* Which of the columns that may be hidden are shown. */
 struct columns {
@@ -300,8 +297,7 @@ static void print_table(const struct list *list)
     table_print(table, stdout);
 }
 
-/* --- the other forms
- * ------------------------------------------------------------------------------ */
+/* --- the other forms --- */
 
 static int put_template(const struct list *list, const struct instance *inst, struct buf *out,
                         struct error *err)

@@ -3,7 +3,7 @@
 
 #include "base/alloc.h"
 #include "cmd/cmd.h"
-#include "cmd/configure.h"
+#include "cmd/target.h"
 #include "lifecycle/edit.h"
 #include "lifecycle/start.h"
 
@@ -13,7 +13,7 @@ static int run(const struct cmd_context *ctx, struct error *err)
     const char *name = ctx->args->len ? ctx->args->items[0] : "default";
     struct lifecycle_start_options options = {.lima_home = ctx->lima_home, .name = name};
     scoped(free) char *text = NULL;
-    int r = cmd_config_check(ctx, name, &text, err);
+    int r = cmd_target_check(ctx, name, &text, err);
 
     if (r < 0) {
         return r;

@@ -89,8 +89,7 @@ const struct cmd *cmd_find(const struct cmd *const *table, const char *word)
     return NULL;
 }
 
-/* --- unknown words and wrong counts
- * --------------------------------------------------------------- */
+/* --- unknown words and wrong counts --- */
 
 /* Levenshtein distance, case-insensitive for ASCII, for words of at most 31 letters. */
 static size_t distance(const char *a, const char *b)
@@ -188,8 +187,7 @@ int cmd_check_args(const struct cmd *parent, const struct cmd *cmd, const struct
                      reason, path, use, cmd->brief);
 }
 
-/* --- parsing
- * -------------------------------------------------------------------------------------- */
+/* --- parsing --- */
 
 /*
  * Takes the word of a command out of @words, if global flags alone stand before it.
@@ -288,8 +286,7 @@ static int parse(struct parsed *p, struct strv *words, struct error *err)
     return p->help ? 0 : cmd_check_args(p->parent, p->cmd, &p->args, err);
 }
 
-/* --- running
- * -------------------------------------------------------------------------------------- */
+/* --- running --- */
 
 static int setup_log(const struct cmd_flags *flags, struct error *err)
 {

@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "cmd/configure.h"
+#include "cmd/target.h"
 
 static int run(const struct cmd_context *ctx, struct error *err)
 {
@@ -26,7 +26,7 @@ static int run(const struct cmd_context *ctx, struct error *err)
     }
     if (exists) {
         log_info("Using the existing instance `%s`", name);
-        r = cmd_config_apply(ctx, name, err);
+        r = cmd_target_apply(ctx, name, err);
         if (r < 0) {
             return r;
         }

@@ -80,8 +80,7 @@ struct instance *instance_broken(const char *lima_home, const char *name, const 
     return inst;
 }
 
-/* --- processes
- * ------------------------------------------------------------------------------------ */
+/* --- processes --- */
 
 /* True unless the command line of @pid shows that it is not a process of the instance in @dir. */
 static bool belongs_to(pid_t pid, const char *dir)
@@ -132,8 +131,7 @@ bool instance_is_old(const char *dir)
     return false;
 }
 
-/* --- status
- * --------------------------------------------------------------------------------------- */
+/* --- status --- */
 
 static void load_version(struct instance *inst)
 {

@@ -300,8 +300,7 @@ void instance_record_fields(struct strv *ret)
     strv_sort(ret);
 }
 
-/* --- names as Go has them
- * ------------------------------------------------------------------------- */
+/* --- names as Go has them --- */
 
 /* Words that Go spells in capitals when they begin a key. */
 static const char *const initialisms[] = {"cpus", "cpu", "ssh", "vm", "os", "dns", "uid",

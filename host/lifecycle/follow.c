@@ -61,8 +61,7 @@ static void note_progress(struct follow *f)
     }
 }
 
-/* --- events
- * --------------------------------------------------------------------------------------- */
+/* --- events --- */
 
 static jv member(jv object, const char *key)
 {
@@ -149,8 +148,7 @@ static void on_event_line(const char *line, void *arg)
     jv_free(event.status);
 }
 
-/* --- the agent's log
- * ------------------------------------------------------------------------------ */
+/* --- the agent's log --- */
 
 static void relay(jv entry, const char *line)
 {
@@ -192,8 +190,7 @@ static void on_console_line(const char *line, void *arg)
     note_progress(arg);
 }
 
-/* --- ends
- * ----------------------------------------------------------------------------------------- */
+/* --- ends --- */
 
 static void on_agent_exit(pid_t pid, int status, void *arg)
 {
@@ -234,8 +231,7 @@ static void on_tick(void *arg)
     loop_timer_set(f->tick, TICK_MS);
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static const struct {
     const char *file;

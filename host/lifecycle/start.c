@@ -46,8 +46,7 @@ struct start {
     int lock_fd;
 };
 
-/* --- starting the agent
- * --------------------------------------------------------------------------- */
+/* --- starting the agent --- */
 
 static int agent_argv(const struct start *s, struct strv *ret, struct error *err)
 {
@@ -135,8 +134,7 @@ static int become_agent(struct start *s, struct error *err)
     return error_errno(err, errno, "running '%s'", argv.items[0]);
 }
 
-/* --- outcomes
- * ------------------------------------------------------------------------------------- */
+/* --- outcomes --- */
 
 static char *shell_command(const struct start *s)
 {
@@ -265,8 +263,7 @@ static int interrupted(const struct start *s, struct error *err)
     return -EINTR;
 }
 
-/* --- the way through
- * ------------------------------------------------------------------------------ */
+/* --- the way through --- */
 
 static int follow(struct start *s, struct error *err)
 {

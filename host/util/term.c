@@ -97,8 +97,7 @@ static int text_width(const char *text)
     return width;
 }
 
-/* --- one line on stderr
- * --------------------------------------------------------------------------- */
+/* --- one line on stderr --- */
 
 struct line {
     bool active; /* stderr is a terminal */
@@ -135,8 +134,7 @@ static void line_draw(struct line *line, const char *text)
     line->text = fitted;
 }
 
-/* --- status
- * --------------------------------------------------------------------------------------- */
+/* --- status --- */
 
 struct term_status {
     struct line line;
@@ -225,8 +223,7 @@ void term_status_free(struct term_status *status)
     free(status);
 }
 
-/* --- bar
- * ------------------------------------------------------------------------------------------ */
+/* --- bar --- */
 
 struct term_bar {
     struct line line;
