@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest agent as the host sees it: one mux session over a stream, the calls and events of guest.proto,
- * checked (the guest is hostile: lengths, counts, addresses, UTF-8) before they are handed up.
+ * The guest agent as the host sees it: one mux session over a stream, the calls and events of
+ * guest.proto, checked (the guest is hostile: lengths, counts, addresses, UTF-8) before they are
+ * handed up.
  */
 #pragma once
 
@@ -16,14 +17,14 @@
 struct peer; /* survives any number of connections */
 
 enum peer_stage { /* lima.guest.v1.Stage.Name */
-    PEER_STAGE_UNKNOWN,
-    PEER_STAGE_AGENT,
-    PEER_STAGE_CLOUD_INIT,
-    PEER_STAGE_SSH,
-    PEER_STAGE_PROVISION,
-    PEER_STAGE_PROBES,
-    PEER_STAGE_READY,
-    PEER_STAGE_FAILED,
+                  PEER_STAGE_UNKNOWN,
+                  PEER_STAGE_AGENT,
+                  PEER_STAGE_CLOUD_INIT,
+                  PEER_STAGE_SSH,
+                  PEER_STAGE_PROVISION,
+                  PEER_STAGE_PROBES,
+                  PEER_STAGE_READY,
+                  PEER_STAGE_FAILED,
 };
 
 struct peer_port {
@@ -49,7 +50,10 @@ struct peer_script {
 struct peer_events {
     void (*connected)(const struct peer_info *info, void *arg);
     void (*disconnected)(void *arg); /* session lost; tunnels were closed before */
-    /* The transport ended (end-of-file, error) and was closed; never after peer_detach(). */
+    /*
+     * The transport ended (end-of-file, error, a guest that breaks the protocol) and was closed;
+     * never after peer_detach().
+     */
     void (*closed)(void *arg);
     void (*stage)(enum peer_stage stage, const char *detail, const char *instance_id,
                   uint64_t uptime_us, void *arg);
@@ -63,19 +67,26 @@ struct peer *peer_new(struct loop *loop, const struct peer_events *events, void 
 void peer_free(struct peer *peer);
 SCOPED_PTR(struct peer, peer_free)
 
-/* Uses @take_fd (non-blocking stream) from now on; an older one is closed. @pad as in mux_start(). */
+/* Uses @take_fd (non-blocking stream) from now on; an older one is closed. @pad as in mux_start().
+ */
 void peer_attach(struct peer *peer, int take_fd, bool pad);
-/* The transport says that the other end has restarted: begins a new session on the same fd. */
+/*
+ * The transport says that the other end has opened it: asks for a session again on the same fd, in
+ * case that what was sent so far went nowhere. A session that is up stays: an end that has really
+ * restarted announces itself, and that ends the old session.
+ */
 void peer_restart(struct peer *peer);
-/* Closes the transport. */
+/* Closes the transport: disconnected() comes if a session was up, closed() does not. */
 void peer_detach(struct peer *peer);
+/* Between connected() and disconnected(). */
 bool peer_is_up(const struct peer *peer);
 
 /*
- * Opens a tunnel to a TCP address in the guest. @done comes once: 0 and the connected stream, whose ops
- * the callee sets at once, or -errno (the guest's own, ECONNREFUSED and the like; ENOTCONN: session down or
- * lost), never before this has returned. NULL while the session is down: no @done comes then.
- * peer_tunnel_cancel() before @done came drops the tunnel and @done does not come.
+ * Opens a tunnel to a TCP address in the guest. @done comes once: 0 and the connected stream, whose
+ * ops the callee sets at once, or -errno (the guest's own, ECONNREFUSED and the like; ENOTCONN:
+ * session down or lost), never before this has returned. NULL while the session is down, or when
+ * the mux carries all the streams it can: no @done comes then. peer_tunnel_cancel() before @done
+ * came drops the tunnel and @done does not come.
  */
 struct peer_tunnel;
 typedef void (*peer_tunnel_fn)(int r, struct mux_stream *stream, void *arg);

@@ -70,7 +70,7 @@ struct mux_stream_ops {
     void (*data)(struct mux_stream *stream, const void *data, size_t len, void *arg);
     /* The peer will send no more. */
     void (*fin)(struct mux_stream *stream, void *arg);
-    /* Credit or output room is there again after a short write. */
+    /* Credit or output room is there again after a short write or a room of 0. */
     void (*writable)(struct mux_stream *stream, void *arg);
     /*
      * The last call for this stream, always exactly one: both directions ended (@code 0), or an
@@ -137,8 +137,8 @@ struct mux *mux_stream_mux(const struct mux_stream *stream);
  * room ran out, and then writable() will come. Invalid after mux_stream_finish().
  */
 size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len);
-/* How many bytes mux_stream_write() would take now. */
-size_t mux_stream_room(const struct mux_stream *stream);
+/* How many bytes mux_stream_write() would take now; when none, writable() will come. */
+size_t mux_stream_room(struct mux_stream *stream);
 /*
  * All or nothing, for messages of at most FRAME_MAX_PAYLOAD: true, or false with nothing queued
  * (and writable() will come when it all fits).
@@ -146,6 +146,11 @@ size_t mux_stream_room(const struct mux_stream *stream);
 bool mux_stream_write_all(struct mux_stream *stream, const void *data, size_t len);
 /* Ends our direction after what was written. closed() follows when the peer has ended too. */
 void mux_stream_finish(struct mux_stream *stream);
+/*
+ * Gives bytes that data() has got to the ops that are set now: for a user who reads the beginning
+ * of a stream and hands the rest to another. Inside data() only; the stream may be gone since.
+ */
+void mux_stream_pass(struct mux_stream *stream, const void *data, size_t len);
 /* @len of the bytes that data() gave are out of the user's hands: the peer may send as many more.
  */
 void mux_stream_consumed(struct mux_stream *stream, size_t len);

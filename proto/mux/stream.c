@@ -265,7 +265,8 @@ static size_t output_room(const struct mux_stream *stream)
     return list_empty(&mux->waiting) ? MUX_OUTPUT_LIMIT - used : 0;
 }
 
-size_t mux_stream_room(const struct mux_stream *stream)
+/* Bytes that a write would take now. */
+static size_t room(const struct mux_stream *stream)
 {
     return can_write(stream) ? MIN(output_room(stream), stream->send_credit) : 0;
 }
@@ -277,6 +278,16 @@ static void want_write(struct mux_stream *stream, uint32_t credit)
     if (stream->send_credit >= credit && !list_holds(&stream->wait)) {
         list_append(&stream->mux->waiting, &stream->wait);
     }
+}
+
+size_t mux_stream_room(struct mux_stream *stream)
+{
+    size_t n = room(stream);
+
+    if (n == 0 && can_write(stream)) {
+        want_write(stream, 1);
+    }
+    return n;
 }
 
 static void write_frame(struct mux_stream *stream, const void *data, size_t len)
@@ -295,7 +306,7 @@ size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len)
     size_t done = 0;
 
     while (done < len) {
-        size_t n = MIN(len - done, mux_stream_room(stream));
+        size_t n = MIN(len - done, room(stream));
 
         n = MIN(n, (size_t)FRAME_MAX_PAYLOAD);
         if (n == 0) {
@@ -316,7 +327,7 @@ bool mux_stream_write_all(struct mux_stream *stream, const void *data, size_t le
     if (len == 0) {
         return true;
     }
-    if (mux_stream_room(stream) >= len) {
+    if (room(stream) >= len) {
         write_frame(stream, data, len);
         return true;
     }
@@ -343,6 +354,18 @@ void mux_stream_finish(struct mux_stream *stream)
     list_remove(&stream->wait);
     mux_queue_frame(stream->mux, FRAME_TYPE_DATA, FRAME_FLAG_FIN, stream->id, NULL, 0);
     end_if_both(stream);
+}
+
+void mux_stream_pass(struct mux_stream *stream, const void *data, size_t len)
+{
+    if (stream->dead || len == 0) {
+        return;
+    }
+    if (stream->ops->data) {
+        stream->ops->data(stream, data, len, stream->arg);
+    } else {
+        mux_stream_consumed(stream, len);
+    }
 }
 
 void mux_stream_consumed(struct mux_stream *stream, size_t len)
@@ -413,13 +436,7 @@ static int on_data(struct mux_stream *stream, const struct frame_header *header,
     }
     stream->recv_credit -= len;
     stream->unconsumed += len;
-    if (len > 0) {
-        if (stream->ops->data) {
-            stream->ops->data(stream, payload, len, stream->arg);
-        } else {
-            mux_stream_consumed(stream, len);
-        }
-    }
+    mux_stream_pass(stream, payload, len);
     if (!stream->dead && (header->flags & FRAME_FLAG_FIN)) {
         stream->remote_fin = true;
         if (stream->ops->fin) {

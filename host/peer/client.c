@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One call of the guest is one stream: its request is written as room comes, its reply is split
+ * into messages. A session's first call is Info, whose answer opens Events; both live as long as
+ * the session. A guest that breaks the rules there loses the transport, as if it had closed it: who
+ * owns the peer decides when to try again. In a tunnel it loses the tunnel.
+ *
+ * Output is written in one go, behind all events of the loop's round, so that what many streams
+ * have queued leaves in few system calls.
+ */
+#include "peer/client.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "mux/delimited.h"
+#include "peer/wire.h"
+
+#define READ_SIZE  (128u << 10)
+#define READ_TURNS 4 /* reads before other events of the loop get their turn */
+
+struct call;
+
+/* What a kind of call does with its reply. */
+struct call_ops {
+    /* One message. CALL_ON, CALL_HANDED_OVER, or <0: it makes no sense. */
+    int (*message)(struct call *call, const uint8_t *data, size_t len);
+    /* It is over: 0 the guest ended it, or -errno (ENOTCONN: with the session). Frees the call. */
+    void (*ended)(struct call *call, int r);
+    bool finish; /* our direction ends behind the request */
+};
+
+enum call_result {
+    CALL_ON,
+    CALL_HANDED_OVER, /* the stream has other ops, the call is gone */
+};
+
+struct call {
+    struct peer *peer;
+    const struct call_ops *ops;
+    struct mux_stream *stream;
+    struct buf request; /* not yet written */
+    struct delimited replies;
+    bool *gone; /* set when the call is freed while messages are taken */
+};
+
+struct peer_tunnel {
+    struct call call; /* first: freed as one */
+    peer_tunnel_fn done;
+    void *arg;
+};
+
+struct peer {
+    struct loop *loop;
+    const struct peer_events *events;
+    void *arg;
+    struct mux *mux;
+    int fd; /* -1: detached */
+    struct loop_io *io;
+    struct event *flush; /* made active when there is output */
+    uint8_t *in;
+    bool blocked; /* the transport takes no more for now */
+    bool failed;  /* the transport is to be closed when the mux is off the stack */
+    bool known;   /* Info has come: disconnected() is owed */
+};
+
+/* ---- transport ---- */
+
+static void transport_close(struct peer *peer)
+{
+    if (peer->fd < 0) {
+        return;
+    }
+    event_del(peer->flush);
+    loop_io_free(peer->io);
+    peer->io = NULL;
+    fd_close(steal_fd(&peer->fd));
+    peer->blocked = false;
+    peer->failed = false;
+    mux_stop(peer->mux);
+}
+
+/* It ended by itself or must be ended. Not from a callback of the mux: see peer->failed. */
+static void transport_lost(struct peer *peer)
+{
+    transport_close(peer);
+    peer->events->closed(peer->arg);
+}
+
+static void transport_want(struct peer *peer)
+{
+    loop_io_want(peer->io, (short)(EV_READ | (peer->blocked ? EV_WRITE : 0)));
+}
+
+/* 0, or -errno when the transport is broken. */
+static int transport_write(struct peer *peer)
+{
+    const void *data;
+    size_t len;
+
+    while ((len = mux_output(peer->mux, &data)) > 0) {
+        ssize_t n = send(peer->fd, data, len, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && errno == EAGAIN) {
+            peer->blocked = true;
+            break;
+        }
+        if (n < 0) {
+            return -errno;
+        }
+        mux_output_done(peer->mux, (size_t)n);
+        if (peer->fd < 0 || peer->failed) { /* by a callback */
+            break;
+        }
+    }
+    return 0;
+}
+
+static void flush_output(struct peer *peer)
+{
+    int r = transport_write(peer);
+
+    if (peer->fd < 0) {
+        return;
+    }
+    if (r < 0) {
+        log_debug("guest agent's port: %s", strerror(-r));
+    }
+    if (r < 0 || peer->failed) {
+        transport_lost(peer);
+        return;
+    }
+    transport_want(peer);
+}
+
+/* 1: more may be there, 0: none for now, -errno: broken, -EPIPE: end-of-file. */
+static int transport_read(struct peer *peer)
+{
+    ssize_t n = recv(peer->fd, peer->in, READ_SIZE, 0);
+
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    }
+    if (n == 0) {
+        return -EPIPE;
+    }
+    if (mux_input(peer->mux, peer->in, (size_t)n) > 0) {
+        log_debug("guest agent's port: what came made no sense, session dropped");
+    }
+    return n == READ_SIZE;
+}
+
+static void read_input(struct peer *peer)
+{
+    int r = 1;
+
+    for (int i = 0; i < READ_TURNS && r > 0; i++) {
+        r = transport_read(peer);
+        if (peer->fd < 0) { /* closed by a callback */
+            return;
+        }
+        if (peer->failed) {
+            r = -EPROTO;
+        }
+    }
+    if (r < 0) {
+        log_debug("guest agent's port: %s", r == -EPIPE ? "end of file" : strerror(-r));
+        transport_lost(peer);
+    }
+}
+
+static void on_transport_ready(evutil_socket_t fd, short what, void *arg)
+{
+    struct peer *peer = arg;
+
+    if (what & EV_WRITE) {
+        peer->blocked = false;
+        event_active(peer->flush, EV_TIMEOUT, 0);
+    }
+    if (what & EV_READ) {
+        read_input(peer); /* may have called closed(), whose callee may not free but may attach */
+    }
+}
+
+static void on_flush_due(evutil_socket_t fd, short what, void *arg)
+{
+    struct peer *peer = arg;
+
+    if (peer->fd >= 0 && !peer->blocked) {
+        flush_output(peer);
+    }
+}
+
+/* ---- calls ---- */
+
+static int errno_of(uint32_t code)
+{
+    static const int codes[] = {
+        [MUX_RESET_CANCEL] = ECONNABORTED, [MUX_RESET_UNKNOWN_SERVICE] = EOPNOTSUPP,
+        [MUX_RESET_REFUSED] = EAGAIN,      [MUX_RESET_PROTOCOL] = EPROTO,
+        [MUX_RESET_SESSION] = ENOTCONN,    [MUX_RESET_CONNECTION] = ECONNRESET,
+    };
+
+    return code < ARRAY_LEN(codes) ? codes[code] : EIO;
+}
+
+static void call_free(struct call *call)
+{
+    if (call->gone) {
+        *call->gone = true;
+    }
+    if (call->stream) {
+        mux_stream_reset(call->stream, MUX_RESET_CANCEL);
+    }
+    buf_done(&call->request);
+    delimited_done(&call->replies);
+    free(call);
+}
+
+/* @reset ends the stream, unless it is gone already. */
+static void call_end(struct call *call, int r, uint32_t reset)
+{
+    if (call->stream) {
+        mux_stream_reset(steal(call->stream), reset);
+    }
+    call->ops->ended(call, r);
+}
+
+/* The request is small and fits into the initial credit: only output room can be missing. */
+static void call_write(struct call *call)
+{
+    size_t n = mux_stream_write(call->stream, call->request.data, call->request.len);
+
+    buf_drop(&call->request, n);
+    if (call->request.len == 0) {
+        buf_done(&call->request);
+        if (call->ops->finish) {
+            mux_stream_finish(call->stream);
+        }
+    }
+}
+
+static void on_call_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    struct call *call = arg;
+    const uint8_t *p = data, *message = NULL;
+    size_t used = 0, message_len = 0;
+    bool gone = false;
+    int r = 0;
+
+    call->gone = &gone;
+    while (len > 0) {
+        r = delimited_next(&call->replies, p, len, &used, &message, &message_len);
+        if (r < 0) {
+            break;
+        }
+        mux_stream_consumed(stream, used);
+        p += used;
+        len -= used;
+        if (r == 0) {
+            break;
+        }
+        r = call->ops->message(call, message, message_len);
+        if (gone) {
+            if (r == CALL_HANDED_OVER) {
+                mux_stream_pass(stream, p, len);
+            }
+            return;
+        }
+        if (r < 0) {
+            break;
+        }
+    }
+    call->gone = NULL;
+    if (r < 0) {
+        log_debug("guest agent: malformed message: %s", strerror(-r));
+        call_end(call, r, MUX_RESET_PROTOCOL);
+    }
+}
+
+static void on_call_fin(struct mux_stream *stream, void *arg)
+{
+    call_end(arg, 0, MUX_RESET_CANCEL);
+}
+
+static void on_call_writable(struct mux_stream *stream, void *arg)
+{
+    struct call *call = arg;
+
+    if (call->request.len > 0) {
+        call_write(call);
+    }
+}
+
+static void on_call_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    struct call *call = arg;
+
+    call->stream = NULL;
+    call_end(call, code ? -errno_of(code) : 0, 0);
+}
+
+static const struct mux_stream_ops call_stream_ops = {
+    .data = on_call_data,
+    .fin = on_call_fin,
+    .writable = on_call_writable,
+    .closed = on_call_closed,
+};
+
+static void call_init(struct call *call, struct peer *peer, const struct call_ops *ops,
+                      const char *service)
+{
+    call->peer = peer;
+    call->ops = ops;
+    call->replies = DELIMITED_INIT(WIRE_MESSAGE_MAX);
+    wire_put_open(&call->request, service);
+}
+
+/* Takes the call: false when no stream can be had, and then it is freed. */
+static bool call_start(struct call *take_call)
+{
+    take_call->stream = mux_open(take_call->peer->mux, &call_stream_ops, take_call);
+    if (!take_call->stream) {
+        call_free(take_call);
+        return false;
+    }
+    call_write(take_call);
+    return true;
+}
+
+/* ---- Events ---- */
+
+static int on_events_message(struct call *call, const uint8_t *data, size_t len)
+{
+    return wire_event_decode(data, len, call->peer->events, call->peer->arg);
+}
+
+static void on_events_ended(struct call *call, int r)
+{
+    struct peer *peer = call->peer;
+
+    call_free(call);
+    if (r != -ENOTCONN) {
+        log_debug("guest agent: event stream ended: %s", strerror(-r));
+        peer->failed = true;
+    }
+}
+
+static const struct call_ops events_ops = {
+    .message = on_events_message,
+    .ended = on_events_ended,
+};
+
+static void events_start(struct peer *peer)
+{
+    struct call *call = xnew(struct call);
+
+    call_init(call, peer, &events_ops, "Events");
+    wire_put_events_request(&call->request);
+    if (!call_start(call)) {
+        peer->failed = true;
+    }
+}
+
+/* ---- Info ---- */
+
+static int on_info_message(struct call *call, const uint8_t *data, size_t len)
+{
+    struct peer *peer = call->peer;
+    int r;
+
+    if (peer->known) {
+        return -EBADMSG;
+    }
+    peer->known = true; /* before connected(), which may detach */
+    r = wire_info_decode(data, len, peer->events, peer->arg);
+    if (r < 0) {
+        peer->known = false;
+    } else if (peer->known) {
+        events_start(peer);
+    }
+    return r;
+}
+
+static void on_info_ended(struct call *call, int r)
+{
+    struct peer *peer = call->peer;
+
+    call_free(call);
+    if (r != -ENOTCONN && !peer->known) {
+        log_debug("guest agent: no information: %s", strerror(-r));
+        peer->failed = true;
+    }
+}
+
+static const struct call_ops info_ops = {
+    .message = on_info_message,
+    .ended = on_info_ended,
+    .finish = true,
+};
+
+static void info_start(struct peer *peer)
+{
+    struct call *call = xnew(struct call);
+
+    call_init(call, peer, &info_ops, "Info");
+    if (!call_start(call)) {
+        peer->failed = true;
+    }
+}
+
+/* ---- Tunnel ---- */
+
+static int on_tunnel_message(struct call *call, const uint8_t *data, size_t len)
+{
+    static const struct mux_stream_ops none;
+    struct peer_tunnel *tunnel = container_of(call, struct peer_tunnel, call);
+    peer_tunnel_fn done = tunnel->done;
+    void *arg = tunnel->arg;
+    struct mux_stream *stream;
+    int error = 0, r;
+
+    r = wire_tunnel_reply_decode(data, len, &error);
+    if (r < 0) {
+        return r;
+    }
+    if (error) {
+        call_free(call);
+        done(-error, NULL, arg);
+        return CALL_ON;
+    }
+    stream = steal(call->stream);
+    mux_stream_set_ops(stream, &none, NULL);
+    call_free(call);
+    done(0, stream, arg);
+    return CALL_HANDED_OVER;
+}
+
+static void on_tunnel_ended(struct call *call, int r)
+{
+    struct peer_tunnel *tunnel = container_of(call, struct peer_tunnel, call);
+    peer_tunnel_fn done = tunnel->done;
+    void *arg = tunnel->arg;
+
+    call_free(call);
+    done(r ? r : -EPROTO, NULL, arg);
+}
+
+static const struct call_ops tunnel_ops = {
+    .message = on_tunnel_message,
+    .ended = on_tunnel_ended,
+};
+
+struct peer_tunnel *peer_tunnel_open(struct peer *peer, const struct config_address *address,
+                                     uint16_t port, peer_tunnel_fn done, void *arg)
+{
+    struct peer_tunnel *tunnel = xnew(struct peer_tunnel);
+
+    static_assert(offsetof(struct peer_tunnel, call) == 0, "freed through its call");
+    tunnel->done = done;
+    tunnel->arg = arg;
+    call_init(&tunnel->call, peer, &tunnel_ops, "Tunnel");
+    wire_put_tunnel_request(&tunnel->call.request, address, port);
+    return call_start(&tunnel->call) ? tunnel : NULL;
+}
+
+void peer_tunnel_cancel(struct peer_tunnel *tunnel)
+{
+    if (tunnel) {
+        call_free(&tunnel->call);
+    }
+}
+
+/* ---- peer ---- */
+
+static void on_mux_up(struct mux *mux, void *arg)
+{
+    info_start(arg);
+}
+
+static void on_mux_down(struct mux *mux, void *arg)
+{
+    struct peer *peer = arg;
+
+    peer->failed = false;
+    if (peer->known) {
+        peer->known = false;
+        peer->events->disconnected(peer->arg);
+    }
+}
+
+static void on_mux_output(struct mux *mux, void *arg)
+{
+    struct peer *peer = arg;
+
+    if (peer->fd >= 0 && !peer->blocked) {
+        event_active(peer->flush, EV_TIMEOUT, 0);
+    }
+}
+
+/* The guest opens no streams: they are reset as unknown. */
+static const struct mux_ops mux_ops = {
+    .up = on_mux_up,
+    .down = on_mux_down,
+    .output = on_mux_output,
+};
+
+struct peer *peer_new(struct loop *loop, const struct peer_events *events, void *events_arg)
+{
+    struct peer *peer = xnew(struct peer);
+
+    peer->loop = loop;
+    peer->events = events;
+    peer->arg = events_arg;
+    peer->fd = -1;
+    peer->mux = mux_new(MUX_ROLE_HOST, &mux_ops, peer);
+    peer->in = xmalloc(READ_SIZE);
+    peer->flush = event_new(loop_base(loop), -1, 0, on_flush_due, peer);
+    assert(peer->flush);
+    return peer;
+}
+
+void peer_free(struct peer *peer)
+{
+    if (!peer) {
+        return;
+    }
+    peer->known = false; /* who frees it needs no disconnected() */
+    transport_close(peer);
+    mux_free(peer->mux);
+    event_free(peer->flush);
+    free(peer->in);
+    free(peer);
+}
+
+void peer_attach(struct peer *peer, int take_fd, bool pad)
+{
+    transport_close(peer);
+    peer->fd = take_fd;
+    peer->io = loop_io_new(peer->loop, peer->fd, EV_READ, on_transport_ready, peer);
+    mux_start(peer->mux, pad);
+}
+
+void peer_restart(struct peer *peer)
+{
+    if (peer->fd >= 0 && !mux_is_up(peer->mux)) {
+        mux_start(peer->mux, false);
+    }
+}
+
+void peer_detach(struct peer *peer)
+{
+    transport_close(peer);
+}
+
+bool peer_is_up(const struct peer *peer)
+{
+    return peer->known;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "peer/wire.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include "base/alloc.h"
+#include "guest.pb-c.h"
+#include "mux/delimited.h"
+
+#define PORTS_MAX 64
+#define ERRNO_MAX 4095 /* as the kernel's ABI has it */
+
+typedef Lima__Guest__V1__Event event_msg;
+typedef Lima__Guest__V1__Info info_msg;
+typedef Lima__Guest__V1__Port port_msg;
+typedef Lima__Guest__V1__Ports ports_msg;
+typedef Lima__Guest__V1__Script script_msg;
+typedef Lima__Guest__V1__Stage stage_msg;
+
+struct text_field {
+    size_t offset; /* of a char * in the message */
+    size_t size;   /* max_size of guest.options: with the NUL */
+};
+
+static const struct text_field info_texts[] = {
+    {offsetof(info_msg, agent_version), 64}, {offsetof(info_msg, boot_id), 40},
+    {offsetof(info_msg, instance_id), 128},  {offsetof(info_msg, hostname), 72},
+    {offsetof(info_msg, os), 128},           {offsetof(info_msg, kernel), 72},
+    {offsetof(info_msg, arch), 16},
+};
+
+static const struct text_field stage_texts[] = {
+    {offsetof(stage_msg, detail), 512},
+    {offsetof(stage_msg, instance_id), 128},
+};
+
+static const struct text_field script_texts[] = {
+    {offsetof(script_msg, name), 128},
+    {offsetof(script_msg, tail), 4096},
+    {offsetof(script_msg, hint), 1024},
+};
+
+/* ---- to the guest ---- */
+
+static void put_message(struct buf *out, const ProtobufCMessage *message)
+{
+    size_t len = protobuf_c_message_get_packed_size(message);
+    uint8_t prefix[DELIMITED_PREFIX_MAX];
+
+    buf_put(out, prefix, delimited_prefix(prefix, len));
+    protobuf_c_message_pack(message, buf_reserve(out, len));
+    buf_commit(out, len);
+}
+
+void wire_put_open(struct buf *out, const char *service)
+{
+    Lima__Guest__V1__StreamOpen message = LIMA__GUEST__V1__STREAM_OPEN__INIT;
+
+    message.service = (char *)service;
+    put_message(out, &message.base);
+}
+
+void wire_put_events_request(struct buf *out)
+{
+    Lima__Guest__V1__EventsRequest message = LIMA__GUEST__V1__EVENTS_REQUEST__INIT;
+
+    put_message(out, &message.base);
+}
+
+void wire_put_tunnel_request(struct buf *out, const struct config_address *address, uint16_t port)
+{
+    Lima__Guest__V1__TunnelRequest message = LIMA__GUEST__V1__TUNNEL_REQUEST__INIT;
+    bool v4 = address->family == AF_INET;
+
+    message.network = LIMA__GUEST__V1__TUNNEL_REQUEST__NETWORK__TCP;
+    message.address.data = v4 ? (uint8_t *)&address->v4 : (uint8_t *)&address->v6;
+    message.address.len = v4 ? sizeof(address->v4) : sizeof(address->v6);
+    message.port = port;
+    put_message(out, &message.base);
+}
+
+/* ---- text ---- */
+
+/* Length of the UTF-8 sequence at @s and its code point; 0 when there is none. Stops at a NUL. */
+static size_t utf8_sequence(const unsigned char *s, uint32_t *ret)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = s[0] < 0x80       ? 1
+                 : s[0] >> 5 == 6  ? 2
+                 : s[0] >> 4 == 14 ? 3
+                 : s[0] >> 3 == 30 ? 4
+                                   : 0;
+    uint32_t code;
+
+    if (len < 2) {
+        *ret = s[0];
+        return len;
+    }
+    code = s[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        code = code << 6 | (s[i] & 0x3f);
+    }
+    if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+        return 0;
+    }
+    *ret = code;
+    return len;
+}
+
+/* Controls, and what turns the direction or breaks the lines of text around it. */
+static bool is_printable(uint32_t code)
+{
+    static const struct {
+        uint32_t first, last;
+    } banned[] = {{0x7f, 0x9f},     {0x200e, 0x200f}, {0x2028, 0x202e},
+                  {0x2066, 0x2069}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}};
+
+    for (size_t i = 0; i < ARRAY_LEN(banned); i++) {
+        if (code >= banned[i].first && code <= banned[i].last) {
+            return false;
+        }
+    }
+    return code >= 0x20 || code == '\n' || code == '\t';
+}
+
+/* In place; what can't be shown becomes '?'. It never gets longer. */
+static void make_printable(char *text)
+{
+    unsigned char *in = (unsigned char *)text, *out = in;
+
+    while (*in) {
+        uint32_t code = 0;
+        size_t len = utf8_sequence(in, &code);
+
+        if (len > 0 && is_printable(code)) {
+            memmove(out, in, len);
+            out += len;
+        } else {
+            *out++ = '?';
+        }
+        in += len ? len : 1;
+    }
+    *out = '\0';
+}
+
+static int check_texts(void *message, const struct text_field *fields, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char *text = *(char **)((char *)message + fields[i].offset);
+
+        if (strlen(text) >= fields[i].size) {
+            return -EMSGSIZE;
+        }
+        if (*text) { /* an unset field is protobuf-c's constant "" */
+            make_printable(text);
+        }
+    }
+    return 0;
+}
+
+/* ---- from the guest ---- */
+
+static void free_info(info_msg *message)
+{
+    lima__guest__v1__info__free_unpacked(message, NULL);
+}
+SCOPED_PTR(info_msg, free_info)
+
+static void free_event(event_msg *message)
+{
+    lima__guest__v1__event__free_unpacked(message, NULL);
+}
+SCOPED_PTR(event_msg, free_event)
+
+int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg)
+{
+    scoped(free_info) info_msg *m = lima__guest__v1__info__unpack(NULL, len, data);
+    struct peer_info info;
+    int r;
+
+    if (!m || m->protocol == 0) {
+        return -EBADMSG;
+    }
+    r = check_texts(m, info_texts, ARRAY_LEN(info_texts));
+    if (r < 0) {
+        return r;
+    }
+    info = (struct peer_info){
+        .agent_version = m->agent_version,
+        .boot_id = m->boot_id,
+        .instance_id = m->instance_id,
+        .hostname = m->hostname,
+        .os = m->os,
+        .kernel = m->kernel,
+        .arch = m->arch,
+        .uptime_ms = m->uptime_ms,
+    };
+    events->connected(&info, arg);
+    return 0;
+}
+
+static int port_decode(const port_msg *m, struct peer_port *ret)
+{
+    struct config_address *address = &ret->address;
+
+    if (m->port < 1 || m->port > 65535) {
+        return -EBADMSG;
+    }
+    ret->port = (uint16_t)m->port;
+    ret->proto =
+        m->protocol == LIMA__GUEST__V1__PORT__PROTOCOL__TCP ? CONFIG_PROTO_TCP : CONFIG_PROTO_UDP;
+    if (m->address.len == sizeof(address->v4)) {
+        address->family = AF_INET;
+        memcpy(&address->v4, m->address.data, sizeof(address->v4));
+        return 0;
+    }
+    if (m->address.len != sizeof(address->v6)) {
+        return -EBADMSG;
+    }
+    memcpy(&address->v6, m->address.data, sizeof(address->v6));
+    if (IN6_IS_ADDR_V4MAPPED(&address->v6)) {
+        memcpy(&address->v4, m->address.data + 12, sizeof(address->v4));
+        address->family = AF_INET;
+    } else {
+        address->family = AF_INET6;
+    }
+    return 0;
+}
+
+/* @ret has room for PORTS_MAX. */
+static int ports_decode(port_msg *const *in, size_t count, struct peer_port *ret, size_t *ret_count)
+{
+    size_t n = 0;
+
+    if (count > PORTS_MAX) {
+        return -EMSGSIZE;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int r;
+
+        if (in[i]->protocol != LIMA__GUEST__V1__PORT__PROTOCOL__TCP &&
+            in[i]->protocol != LIMA__GUEST__V1__PORT__PROTOCOL__UDP) {
+            continue;
+        }
+        ret[n] = (struct peer_port){0};
+        r = port_decode(in[i], &ret[n]);
+        if (r < 0) {
+            return r;
+        }
+        n++;
+    }
+    *ret_count = n;
+    return 0;
+}
+
+static int on_ports(event_msg *event, const struct peer_events *events, void *arg)
+{
+    const ports_msg *m = event->ports;
+    struct peer_port added[PORTS_MAX], removed[PORTS_MAX];
+    size_t added_count = 0, removed_count = 0;
+    int r;
+
+    r = ports_decode(m->added, m->n_added, added, &added_count);
+    if (r == 0) {
+        r = ports_decode(m->removed, m->n_removed, removed, &removed_count);
+    }
+    if (r < 0) {
+        return r;
+    }
+    events->ports(m->snapshot, added, added_count, removed, removed_count, arg);
+    return 0;
+}
+
+static int on_stage(event_msg *event, const struct peer_events *events, void *arg)
+{
+    stage_msg *m = event->stage;
+    int r = check_texts(m, stage_texts, ARRAY_LEN(stage_texts));
+
+    if (r < 0) {
+        return r;
+    }
+    static_assert((int)PEER_STAGE_FAILED == (int)LIMA__GUEST__V1__STAGE__NAME__FAILED,
+                  "the stages have the numbers of guest.proto");
+    if (m->name > LIMA__GUEST__V1__STAGE__NAME__UNKNOWN &&
+        m->name <= LIMA__GUEST__V1__STAGE__NAME__FAILED) {
+        events->stage((enum peer_stage)m->name, m->detail, m->instance_id, event->uptime_us, arg);
+    }
+    return 0;
+}
+
+static int on_script(event_msg *event, const struct peer_events *events, void *arg)
+{
+    script_msg *m = event->script;
+    int r = check_texts(m, script_texts, ARRAY_LEN(script_texts));
+    struct peer_script script;
+
+    if (r < 0) {
+        return r;
+    }
+    script = (struct peer_script){
+        .name = m->name,
+        .running = m->running,
+        .exit_status = m->exit_status,
+        .tail = m->tail,
+        .hint = m->hint,
+    };
+    events->script(&script, arg);
+    return 0;
+}
+
+int wire_event_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg)
+{
+    static const struct {
+        Lima__Guest__V1__Event__KindCase kind;
+        int (*fn)(event_msg *event, const struct peer_events *events, void *arg);
+    } kinds[] = {
+        {LIMA__GUEST__V1__EVENT__KIND_STAGE, on_stage},
+        {LIMA__GUEST__V1__EVENT__KIND_PORTS, on_ports},
+        {LIMA__GUEST__V1__EVENT__KIND_SCRIPT, on_script},
+    };
+    scoped(free_event) event_msg *event = lima__guest__v1__event__unpack(NULL, len, data);
+
+    if (!event) {
+        return -EBADMSG;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (event->kind_case == kinds[i].kind) {
+            return kinds[i].fn(event, events, arg);
+        }
+    }
+    return 0;
+}
+
+int wire_tunnel_reply_decode(const uint8_t *data, size_t len, int *ret_error)
+{
+    Lima__Guest__V1__TunnelReply *m = lima__guest__v1__tunnel_reply__unpack(NULL, len, data);
+
+    if (!m) {
+        return -EBADMSG;
+    }
+    *ret_error = m->error <= ERRNO_MAX ? (int)m->error : EIO;
+    lima__guest__v1__tunnel_reply__free_unpacked(m, NULL);
+    return 0;
+}

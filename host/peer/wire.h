@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest.proto on the host: requests to bytes, and bytes from the guest, which may be hostile, to
+ * checked structs. Lengths and counts have the bounds of guest.options; addresses and ports must be
+ * such; strings come out as printable UTF-8. No I/O. Only client.c uses it.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "peer/client.h"
+
+#define WIRE_MESSAGE_MAX                                                                           \
+    16384 /* bytes of a message from the guest; the longest we know has 5.3 KB */
+
+/* Append messages with their length prefix. */
+void wire_put_open(struct buf *out, const char *service);
+void wire_put_events_request(struct buf *out);
+void wire_put_tunnel_request(struct buf *out, const struct config_address *address, uint16_t port);
+
+/*
+ * The decoders hand what they have decoded to a callback, for whose time it lives. They return
+ * -EBADMSG (not a message, or a value that makes no sense) or -EMSGSIZE (above a bound) before any
+ * callback. Unknown fields, stages, protocols and kinds of events are skipped.
+ */
+int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg);
+int wire_event_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg);
+/* *ret_error: 0, or a positive errno. */
+int wire_tunnel_reply_decode(const uint8_t *data, size_t len, int *ret_error);
