@@ -4,6 +4,5 @@
 #include <stddef.h>
 
 const struct cmd *const cmd_table[] = {
-    &cmd_image,
     NULL,
 };
