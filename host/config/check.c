@@ -10,10 +10,26 @@
 #include "util/units.h"
 
 #define MACHINE_SIZE_MIN (1 << 20)
+#define ZONE_CHARS       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+-."
+
+/* C0 and C1 controls but tab, and the line separators, in UTF-8. */
+static bool has_unprintable(const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        bool c0 = (*p < 0x20 && *p != '\t') || *p == 0x7f;
+        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+        bool separator = *p == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9);
+
+        if (c0 || c1 || separator) {
+            return true;
+        }
+    }
+    return false;
+}
 
 int config_check_absolute(const char *text, struct error *err)
 {
-    if (text[0] != '/') {
+    if (text[0] != '/' || has_unprintable(text)) {
         return error_set(err, EINVAL, "must be an absolute path, not '%s'", text);
     }
     return 0;
@@ -25,6 +41,14 @@ int config_check_address(const char *text, struct error *err)
 
     if (inet_pton(AF_INET, text, &address) != 1 && inet_pton(AF_INET6, text, &address) != 1) {
         return error_set(err, EINVAL, "must be an IPv4 or IPv6 address, not '%s'", text);
+    }
+    return 0;
+}
+
+int config_check_comment(const char *text, struct error *err)
+{
+    if (strchr(text, ':') || has_unprintable(text)) {
+        return error_set(err, EINVAL, "must be printable and without ':', not '%s'", text);
     }
     return 0;
 }
@@ -92,6 +116,14 @@ int config_check_port(const char *text, struct error *err)
     return 0;
 }
 
+int config_check_timezone(const char *text, struct error *err)
+{
+    if (text[0] == '/' || strstr(text, "..") || strspn(text, ZONE_CHARS) != strlen(text)) {
+        return error_set(err, EINVAL, "must be a zone such as 'Europe/Berlin', not '%s'", text);
+    }
+    return 0;
+}
+
 int config_check_user(const char *text, struct error *err)
 {
     size_t len = strlen(text);
@@ -128,21 +160,6 @@ int config_check_env(const char *key, const char *value, struct error *err)
         return error_set(err, EINVAL, "value must be one line");
     }
     return 0;
-}
-
-/* C0 and C1 controls but tab, and the line separators, in UTF-8. */
-static bool has_unprintable(const char *text)
-{
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        bool c0 = (*p < 0x20 && *p != '\t') || *p == 0x7f;
-        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
-        bool separator = *p == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9);
-
-        if (c0 || c1 || separator) {
-            return true;
-        }
-    }
-    return false;
 }
 
 int config_check_param(const char *key, const char *value, struct error *err)

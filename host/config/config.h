@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration of an instance as plain structs, filled by config_load(). No functions: whoever needs
- * one part takes a pointer to that part only. Strings are owned, NULL only where said; lists are arrays
- * with a count. Sizes in bytes.
+ * The configuration of an instance as plain structs, filled by config_load(). No functions: whoever
+ * needs one part takes a pointer to that part only. Strings are owned, NULL only where said; lists
+ * are arrays with a count. Sizes in bytes.
  */
 #pragma once
 
@@ -23,18 +23,18 @@ struct config_pairs {
 };
 
 struct config_file { /* something to fetch */
-    char *location; /* URL, path, or "image:NAME" (an image built here) */
+    char *location;  /* URL, path, or "image:NAME" (an image built here) */
     char *arch;
-    char *digest;   /* "" : not checked */
+    char *digest; /* "" : not checked */
 };
 
 struct config_image {
     struct config_file file;
-    char *variant;            /* "" if unset */
+    char *variant; /* "" if unset */
     char *arch_variant;
     bool has_kernel;
     struct config_file kernel;
-    char *kernel_cmdline;     /* "" if unset */
+    char *kernel_cmdline; /* "" if unset */
     bool has_initrd;
     struct config_file initrd;
 };
@@ -68,7 +68,7 @@ struct config_port_forward {
     char *guest_socket;          /* "" if unset */
     struct config_address host_ip;
     int host_first, host_last;
-    char *host_socket;           /* absolute once filled; "" if unset */
+    char *host_socket; /* absolute once filled; "" if unset */
     enum config_proto proto;
     bool reverse;
     bool ignore;
@@ -102,15 +102,15 @@ struct config_user {
 };
 
 struct config {
-    char *instance;  /* name it was loaded for */
-    char *dir;       /* $LIMA_HOME/NAME */
-    char *vm_type;   /* "qemu" */
-    char *os;        /* "Linux" */
-    char *arch;      /* "x86_64" */
+    char *instance; /* name it was loaded for */
+    char *dir;      /* $LIMA_HOME/NAME */
+    char *vm_type;  /* "qemu" */
+    char *os;       /* "Linux" */
+    char *arch;     /* "x86_64" */
     int cpus;
     int64_t memory;
     int64_t disk;
-    char *cpu_type;  /* vmOpts.qemu.cpuType of arch; "" if unset */
+    char *cpu_type; /* vmOpts.qemu.cpuType of arch; "" if unset */
     struct config_image *images;
     size_t image_count;
     struct config_ssh ssh;
@@ -123,8 +123,8 @@ struct config {
     struct config_pairs env;
     struct config_pairs param;
     struct config_user user;
-    char *message;   /* not expanded; "" if unset */
-    char *timezone;  /* "" : not set */
+    char *message;       /* not expanded; "" if unset */
+    char *timezone;      /* "" : not set */
     char *video_display; /* "none" */
     bool legacy_bios;
     bool plain;

@@ -41,3 +41,5 @@ char *config_hostname(const char *instance) _nonnull_;
 
 /* The effective configuration with the file's own keys, for list --json and validate --fill. */
 jv config_dump(const struct config *config);
+/* JSON Schema of the file, from the table that checks it. */
+jv config_json_schema(void);

@@ -133,10 +133,6 @@ static jv take_text(const struct node *node, jv value)
     if (!text) {
         return refuse(node, value, "text");
     }
-    if (jv_get_kind(value) == JV_KIND_STRING &&
-        (size_t)jv_string_length_bytes(jv_copy(value)) != strlen(jv_string_value(value))) {
-        return refuse(node, value, "text without NUL bytes");
-    }
     string = jv_string(text);
     if (strcmp(jv_string_value(string), text) != 0) {
         return refuse(node, value, "text in UTF-8");
