@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads a serial console, cut anywhere, for signs that a boot cannot succeed: a kernel panic, a
- * firmware that finds nothing to boot or stands in its shell or menu, a boot loader's prompt, an
- * initramfs or emergency shell. Pure; the console belongs to the guest and is hostile: lengths are
- * bounded.
+ * Reads along on a serial console to find a boot that cannot succeed: nothing to boot, a firmware,
+ * boot loader or emergency shell that waits for somebody, a kernel panic. Pure: text in, causes
+ * out; the text may be cut anywhere and holds terminal sequences, which are skipped. Memory is
+ * bounded whatever a hostile guest writes.
  */
 #pragma once
 
@@ -12,14 +12,18 @@
 
 struct console_watch;
 
-struct console_watch *console_watch_new(void);
+struct console_watch *console_watch_new(void) _nonnull_;
 void console_watch_free(struct console_watch *watch);
 SCOPED_PTR(struct console_watch, console_watch_free)
 
 /*
- * Feeds text. Returns the cause as a sentence without full stop ("the kernel panicked: ..."), once,
- * or NULL. The caller frees it.
+ * Takes new text. Returns the cause the first time one is found, as a clause that holds the
+ * console's own words ("the guest's kernel panicked: ..."), else NULL. The caller frees it.
  */
 char *console_watch_feed(struct console_watch *watch, const char *text, size_t len);
-/* The last lines (at most 20), without escape sequences, printable. Caller frees; never NULL. */
-char *console_watch_tail(const struct console_watch *watch);
+
+/*
+ * The last lines (at most 16), without blank ones and terminal sequences, in printable ASCII.
+ * Caller frees.
+ */
+char *console_watch_tail(const struct console_watch *watch) _nonnull_;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What runs a virtual machine. A driver is a const table of operations; one that it lacks is NULL and
- * callers ask driver_can(). The host agent owns one struct driver per VM; the command line tools use the
- * operations that need no running VM (validate, create_disk).
+ * What runs a virtual machine. A driver is a const table of operations; one that it lacks is NULL
+ * and callers ask driver_can(). The host agent owns one struct driver per VM; the command line
+ * tools use the operations that need no running VM (validate, create_disk).
  */
 #pragma once
 
@@ -17,16 +17,19 @@ struct driver; /* private to the implementation */
 
 /* Upward calls; each may free the driver, so each is the implementation's last statement. */
 struct driver_events {
-    /* The VM runs (QMP answers) and guest_connect() may be called; once, after start() or attach(). */
+    /* The VM runs (QMP answers) and guest_connect() may be called; once, after start() or attach().
+     */
     void (*started)(void *arg);
     /*
-     * The VM process ended. @expected: after stop(). @reason: "QEMU exited with status 1: last lines of
-     * its log" (borrowed).
+     * The VM process ended. @expected: after stop(). @reason: "QEMU exited with status 1: last
+     * lines of its log" (borrowed).
      */
     void (*exited)(bool expected, const char *reason, void *arg);
-    /* The machine was told to power down, reset or panicked: "shutdown", "reset", "guest-panicked". */
+    /* The machine was told to power down, reset or panicked: "shutdown", "reset", "guest-panicked".
+     */
     void (*notice)(const char *what, void *arg);
-    /* The guest opened or closed the agent's port. The stream of guest_connect() restarts its session. */
+    /* The guest opened or closed the agent's port. The stream of guest_connect() restarts its
+     * session. */
     void (*guest_port)(bool open, void *arg);
     /* New text on the serial console. */
     void (*console)(const char *text, size_t len, void *arg);
@@ -34,9 +37,9 @@ struct driver_events {
 
 struct driver_options {
     const struct config *config;
-    const char *dir;        /* instance folder */
-    int ssh_port;           /* host port forwarded to the guest's 22 on 127.0.0.1 */
-    const char *accel;      /* NULL: decide */
+    const char *dir;   /* instance folder */
+    int ssh_port;      /* host port forwarded to the guest's 22 on 127.0.0.1 */
+    const char *accel; /* NULL: decide */
 };
 
 struct driver_ops {
@@ -54,8 +57,9 @@ struct driver_ops {
     void (*close)(struct driver *driver);
 
     /*
-     * Launches the VM; started() and later exited() follow. A launch that fails after this returned is
-     * an exited() before any started(). Errors: EADDRINUSE (ssh_port is taken), the program's own words.
+     * Launches the VM; started() and later exited() follow. A launch that fails after this returned
+     * is an exited() before any started(). Errors: EADDRINUSE (ssh_port is taken), the program's
+     * own words.
      */
     int (*start)(struct driver *driver, struct error *err);
     /* Takes over a VM that runs already (its host agent died). ESRCH: there is none. */

@@ -23,6 +23,8 @@
 #define LAYOUT_HA_STDERR    "ha.stderr.log"
 #define LAYOUT_QEMU_PID     "qemu.pid"
 #define LAYOUT_QEMU_LOG     "qemu.log" /* ours: stdout and stderr of QEMU */
+#define LAYOUT_EFI_CODE     "qemu-efi-code.fd"
+#define LAYOUT_EFI_VARS     "qemu-efi-vars.fd" /* ours: the firmware's variables */
 #define LAYOUT_QMP_SOCK     "qmp.sock"
 #define LAYOUT_SERIAL_LOG   "serial.log"
 #define LAYOUT_SERIAL_SOCK  "serial.sock"

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "driver/qemu/args.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "instance/layout.h"
+#include "util/path.h"
+
+#define MIB (1024 * 1024)
+
+static const char *const tcg_any[] = {"-accel", "tcg,thread=multi,tb-size=512", NULL};
+/* Sleep states only cost the guest time; nobody wakes it up. */
+static const char *const tcg_x86[] = {
+    "-accel",  "tcg,thread=multi,tb-size=512", "-global", "ICH9-LPC.disable_s3=1",
+    "-global", "ICH9-LPC.disable_s4=1",        NULL};
+
+#define PCI_DEVICES                                                                                \
+    .blk = "virtio-blk-pci", .net = "virtio-net-pci", .rng = "virtio-rng-pci",                     \
+    .scsi = "virtio-scsi-pci", .serial_bus = "virtio-serial-pci", .serial_ports = 2
+
+static const struct qemu_arch archs[] = {
+    {.name = "x86_64",
+     .binary = "x86_64",
+     .env = "QEMU_SYSTEM_X86_64",
+     .package = "qemu-system-x86",
+     .supported = true,
+     .machine = "q35",
+     .machine_tcg = ",vmport=off",
+     .tcg = tcg_x86,
+     .firmware = true,
+     .legacy_bios = true,
+     PCI_DEVICES,
+     .gpu = "virtio-vga"},
+    {.name = "aarch64",
+     .binary = "aarch64",
+     .env = "QEMU_SYSTEM_AARCH64",
+     .package = "qemu-system-arm",
+     .machine = "virt",
+     .machine_tcg = "",
+     .tcg = tcg_any,
+     .firmware = true,
+     PCI_DEVICES,
+     .gpu = "virtio-gpu"},
+    {.name = "armv7l",
+     .binary = "arm",
+     .env = "QEMU_SYSTEM_ARM",
+     .package = "qemu-system-arm",
+     .machine = "virt",
+     .machine_tcg = "",
+     .tcg = tcg_any,
+     .firmware = true,
+     .legacy_bios = true,
+     PCI_DEVICES,
+     .gpu = "virtio-gpu"},
+    {.name = "riscv64",
+     .binary = "riscv64",
+     .env = "QEMU_SYSTEM_RISCV64",
+     .package = "qemu-system-misc",
+     .machine = "virt,acpi=off",
+     .machine_tcg = "",
+     .tcg = tcg_any,
+     .firmware = true,
+     PCI_DEVICES,
+     .gpu = "virtio-vga"},
+    {.name = "ppc64le",
+     .binary = "ppc64",
+     .env = "QEMU_SYSTEM_PPC64",
+     .package = "qemu-system-ppc",
+     .machine = "pseries",
+     .machine_tcg = "",
+     .tcg = tcg_any,
+     PCI_DEVICES,
+     .gpu = "virtio-gpu"},
+    {.name = "s390x",
+     .binary = "s390x",
+     .env = "QEMU_SYSTEM_S390X",
+     .package = "qemu-system-misc",
+     .machine = "s390-ccw-virtio",
+     .machine_tcg = "",
+     .tcg = tcg_any,
+     .blk = "virtio-blk-ccw",
+     .net = "virtio-net-ccw",
+     .rng = "virtio-rng-ccw",
+     .scsi = "virtio-scsi-ccw",
+     .serial_bus = "virtio-serial-ccw",
+     .gpu = "virtio-gpu",
+     .serial_ports = 2},
+};
+
+const struct qemu_arch *qemu_arch_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(archs); i++) {
+        if (str_eq(archs[i].name, name)) {
+            return &archs[i];
+        }
+    }
+    return NULL;
+}
+
+/* A path as the value of a QEMU option: a comma would end it, so it is doubled. Caller frees. */
+static char *option_value(const char *text)
+{
+    scoped(buf_done) struct buf out = BUF_INIT;
+
+    for (; *text; text++) {
+        buf_puts(&out, *text == ',' ? ",," : (char[]){*text, '\0'});
+    }
+    return buf_steal(&out);
+}
+
+static char *file_value(const struct qemu_args *in, const char *name)
+{
+    scoped(free) char *path = path_join(in->dir, name);
+
+    return option_value(path);
+}
+
+static bool has_display(const struct qemu_args *in)
+{
+    const char *display = in->config->video_display;
+
+    return display && *display && !str_eq(display, "none");
+}
+
+static void add_machine(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    bool tcg = str_eq(in->accel, "tcg");
+    int cpus = in->config->cpus;
+
+    /* Whatever a machine has by default (floppy, CD-ROM, network card) only costs boot time. */
+    strv_add_all(v, "-nodefaults", "-no-user-config", NULL);
+    strv_add(v, "-m");
+    strv_addf(v, "%lld", (long long)(in->config->memory / MIB));
+    strv_add_all(v, "-cpu", in->cpu, "-machine", NULL);
+    /* Without graphics the firmware of a PC talks to the serial line, where its errors are seen. */
+    strv_addf(v, "%s%s%s", arch->machine, tcg ? arch->machine_tcg : "",
+              has_display(in) ? "" : ",graphics=off");
+    if (tcg) {
+        for (size_t i = 0; arch->tcg[i]; i++) {
+            strv_add(v, arch->tcg[i]);
+        }
+    } else {
+        strv_add_all(v, "-accel", in->accel, NULL);
+    }
+    strv_add(v, "-smp");
+    strv_addf(v, "%d,sockets=1,cores=%d,threads=1", cpus, cpus);
+}
+
+static void add_firmware(const struct qemu_args *in, struct strv *v)
+{
+    if (!in->firmware_code) {
+        return;
+    }
+    scoped(free) char *code = option_value(in->firmware_code);
+
+    strv_add(v, "-drive");
+    strv_addf(v, "if=pflash,unit=0,format=raw,readonly=%s,file=%s",
+              in->firmware_code_writable ? "off" : "on", code);
+    if (in->firmware_vars) {
+        scoped(free) char *vars = option_value(in->firmware_vars);
+
+        strv_add(v, "-drive");
+        strv_addf(v, "if=pflash,unit=1,format=raw,file=%s", vars);
+    }
+}
+
+static void add_boot_disk(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    scoped(free) char *disk = file_value(in, LAYOUT_DISK);
+
+    strv_add_all(v, "-object", "iothread,id=io0", "-drive", NULL);
+    strv_addf(v, "file=%s,if=none,id=boot-disk,format=%s,discard=unmap%s%s", disk, in->disk_format,
+              *in->aio ? ",aio=" : "", in->aio);
+    strv_add(v, "-device");
+    strv_addf(v, "%s,drive=boot-disk,iothread=io0,bootindex=%d", arch->blk, in->has_iso ? 2 : 1);
+    /* Only what has a bootindex is tried, so that a blank disk fails at once and not after PXE. */
+    strv_add_all(v, "-boot", "strict=on", NULL);
+}
+
+static void add_cdroms(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    scoped(free) char *seed = file_value(in, LAYOUT_CIDATA);
+
+    strv_add(v, "-device");
+    strv_addf(v, "%s,id=scsi0", arch->scsi);
+    if (in->has_iso) {
+        scoped(free) char *iso = file_value(in, LAYOUT_ISO);
+
+        strv_add(v, "-drive");
+        strv_addf(v, "id=install,if=none,format=raw,readonly=on,file=%s", iso);
+        strv_add_all(v, "-device", "scsi-cd,bus=scsi0.0,drive=install,bootindex=1", NULL);
+    }
+    strv_add(v, "-drive");
+    strv_addf(v, "id=cdrom0,if=none,format=raw,readonly=on,file=%s", seed);
+    strv_add_all(v, "-device", "scsi-cd,bus=scsi0.0,drive=cdrom0", NULL);
+}
+
+static void add_kernel(const struct qemu_args *in, struct strv *v)
+{
+    if (!in->has_kernel) {
+        return;
+    }
+    scoped(free) char *kernel = path_join(in->dir, LAYOUT_KERNEL);
+
+    strv_add_all(v, "-kernel", kernel, NULL);
+    if (*in->kernel_cmdline) {
+        strv_add_all(v, "-append", in->kernel_cmdline, NULL);
+    }
+    if (in->has_initrd) {
+        scoped(free) char *initrd = path_join(in->dir, LAYOUT_INITRD);
+
+        strv_add_all(v, "-initrd", initrd, NULL);
+    }
+}
+
+static void add_network(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    strv_add(v, "-netdev");
+    if (in->ssh_port > 0) {
+        strv_addf(v,
+                  "user,id=net0,net=192.168.5.0/24,dhcpstart=192.168.5.15,"
+                  "hostfwd=tcp:127.0.0.1:%d-:22",
+                  in->ssh_port);
+    } else {
+        strv_add(v, "user,id=net0,net=192.168.5.0/24,dhcpstart=192.168.5.15");
+    }
+    strv_add(v, "-device");
+    strv_addf(v, "%s,netdev=net0,mac=%s%s", arch->net, in->mac,
+              str_ends(arch->net, "-pci") ? ",romfile=" : ""); /* no PXE */
+    strv_add_all(v, "-device", arch->rng, NULL);
+}
+
+static void add_display(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    if (!has_display(in)) {
+        strv_add_all(v, "-display", "none", "-vga", "none", NULL);
+        return;
+    }
+    strv_add_all(v, "-display", in->config->video_display, "-device", arch->gpu, "-device",
+                 "qemu-xhci,id=usb-bus", "-device", "virtio-keyboard-pci", "-device",
+                 "virtio-mouse-pci", NULL);
+}
+
+/* Sockets listen already when QEMU starts: nobody has to wait for them. */
+static void add_sockets(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    scoped(free) char *log = file_value(in, LAYOUT_SERIAL_LOG);
+
+    strv_add(v, "-chardev");
+    strv_addf(v, "socket,id=char-serial,fd=%d,server=on,wait=off,logfile=%s", QEMU_FD_SERIAL, log);
+    strv_add_all(v, "-serial", "chardev:char-serial", "-device", NULL);
+    strv_addf(v, "%s,id=agent-bus,max_ports=%d", arch->serial_bus, arch->serial_ports);
+    strv_add(v, "-chardev");
+    strv_addf(v, "socket,id=" QEMU_AGENT_CHARDEV ",fd=%d,server=on,wait=off", QEMU_FD_AGENT);
+    strv_add_all(v, "-device",
+                 "virtserialport,bus=agent-bus.0,id=" QEMU_AGENT_DEVICE
+                 ",chardev=" QEMU_AGENT_CHARDEV ",name=" QEMU_AGENT_PORT_NAME,
+                 "-chardev", NULL);
+    strv_addf(v, "socket,id=char-qmp,fd=%d,server=on,wait=off", QEMU_FD_QMP);
+    strv_add_all(v, "-qmp", "chardev:char-qmp", NULL);
+}
+
+int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *err)
+{
+    const struct qemu_arch *arch = qemu_arch_find(in->config->arch);
+    scoped(free) char *pidfile = path_join(in->dir, LAYOUT_QEMU_PID);
+
+    if (!arch) {
+        return error_set(err, ENOTSUP, "QEMU cannot run guests of architecture '%s'",
+                         in->config->arch);
+    }
+    add_machine(in, arch, ret);
+    add_firmware(in, ret);
+    add_boot_disk(in, arch, ret);
+    add_cdroms(in, arch, ret);
+    add_kernel(in, ret);
+    add_network(in, arch, ret);
+    add_display(in, arch, ret);
+    add_sockets(in, arch, ret);
+    strv_add(ret, "-name");
+    strv_addf(ret, "lima-%s", in->config->instance);
+    strv_add_all(ret, "-pidfile", pidfile, NULL);
+    return 0;
+}
