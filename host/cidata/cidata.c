@@ -200,7 +200,7 @@ int cidata_write(const struct cidata_options *options, char **ret_instance_id, s
     if ((r = documents_make(options, &docs, err)) < 0 ||
         (r = write_image(options, &docs, err)) < 0 ||
         (r = file_write_text(copy, buf_str(&docs.user_data), 0444, err)) < 0) {
-        return error_wrap(err, r, "writing the seed medium");
+        return r;
     }
     *ret_instance_id = steal(docs.instance_id);
     return 0;
