@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table with real host sockets and a peer that has no session: what listens when, and what is
+ * said. Ports are picked by the kernel first, so that the tests can run beside each other.
+ */
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "forward/rule.h"
+#include "forward/table.h"
+#include "util/strv.h"
+
+struct fixture {
+    struct loop *loop;
+    struct peer *peer;
+    struct forward_table *table;
+    struct strv said;
+    uint16_t port; /* free on 127.0.0.1 when the test began */
+};
+
+static void on_changed(enum forward_event event, enum config_proto proto, const char *guest,
+                       const char *host, const char *error, void *arg)
+{
+    static const char *const names[] = {"forwarding", "ignored", "stopping", "failed"};
+    struct fixture *f = arg;
+
+    strv_addf(&f->said, "%s %s%s%s", names[event], guest, host ? " > " : "", host ? host : "");
+}
+
+static const struct forward_events events = {.changed = on_changed};
+static const struct peer_events no_events;
+
+static int bind_port(uint16_t port, uint16_t *ret_port)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, 1) < 0) {
+        close(fd);
+        return -errno;
+    }
+    getsockname(fd, (struct sockaddr *)&a, &len);
+    if (ret_port) {
+        *ret_port = ntohs(a.sin_port);
+    }
+    return fd;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = xnew(struct fixture);
+
+    close(bind_port(0, &f->port));
+    f->loop = loop_new();
+    f->peer = peer_new(f->loop, &no_events, NULL);
+    f->table = forward_table_new(f->loop, f->peer, NULL, 0, 60022, &events, f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    forward_table_free(f->table);
+    peer_free(f->peer);
+    loop_free(f->loop);
+    strv_done(&f->said);
+    free(f);
+    return 0;
+}
+
+static struct peer_port port_on(const char *ip, uint16_t port)
+{
+    struct peer_port p = {.proto = CONFIG_PROTO_TCP, .port = port};
+
+    p.address.family = strchr(ip, ':') ? AF_INET6 : AF_INET;
+    assert_int_equal(inet_pton(p.address.family, ip, &p.address.v4), 1);
+    return p;
+}
+
+static bool host_listens(uint16_t port)
+{
+    int fd = bind_port(port, NULL);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd < 0;
+}
+
+/* What was said since the last look, joined by '; '. */
+static void assert_said(struct fixture *f, const char *format, ...)
+{
+    scoped(free) char *got = strv_join(&f->said, "; ");
+    scoped(free) char *want = NULL;
+    va_list ap;
+
+    va_start(ap, format);
+    want = xvasprintf(format, ap);
+    va_end(ap);
+    strv_done(&f->said);
+    assert_string_equal(got, want);
+}
+
+static void test_listener_appears_and_goes_with_the_guests(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port p = port_on("127.0.0.1", f->port);
+
+    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    assert_true(host_listens(f->port));
+    assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+    forward_table_update(f->table, false, NULL, 0, &p, 1);
+    assert_false(host_listens(f->port));
+    assert_said(f, "stopping 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+}
+
+static void test_move_from_loopback_to_all_addresses_keeps_the_forward(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port before = port_on("127.0.0.1", f->port), after = port_on("0.0.0.0", f->port);
+
+    forward_table_update(f->table, true, &before, 1, NULL, 0);
+    assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+    forward_table_update(f->table, false, &after, 1, &before, 1);
+    assert_true(host_listens(f->port));
+    assert_said(f, "");
+    forward_table_update(f->table, false, NULL, 0, &after, 1);
+    assert_false(host_listens(f->port));
+}
+
+static void test_second_listener_of_one_host_port_takes_over(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port both[] = {port_on("127.0.0.1", f->port), port_on("::1", f->port)};
+
+    forward_table_update(f->table, true, both, 2, NULL, 0);
+    assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+    forward_table_update(f->table, false, NULL, 0, &both[0], 1);
+    assert_true(host_listens(f->port));
+    assert_said(f, "");
+}
+
+static void test_snapshot_replaces_what_was_known(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port p = port_on("::", f->port);
+
+    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    assert_said(f, "forwarding [::]:%u > 127.0.0.1:%u", f->port, f->port);
+    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    assert_said(f, "");
+    forward_table_update(f->table, true, NULL, 0, NULL, 0);
+    assert_said(f, "stopping [::]:%u > 127.0.0.1:%u", f->port, f->port);
+}
+
+static void test_taken_port_fails_once_and_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port p = port_on("127.0.0.1", f->port), other = port_on("10.0.0.1", 9);
+    int taken = bind_port(f->port, NULL);
+
+    assert_true(taken >= 0);
+    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    assert_said(f, "failed 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+    forward_table_update(f->table, false, &other, 1, NULL, 0);
+    assert_said(f, "ignored 10.0.0.1:9");
+    close(taken);
+    forward_table_update(f->table, false, NULL, 0, &other, 1);
+    assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+}
+
+static void test_ssh_is_not_forwarded(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port ports[] = {port_on("0.0.0.0", 22), port_on("127.0.0.1", 60022)};
+
+    forward_table_update(f->table, true, ports, 2, NULL, 0);
+    assert_said(f, "ignored 0.0.0.0:22; ignored 127.0.0.1:60022");
+}
+
+static void test_hostile_number_of_listeners_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port *many = xnew_n(struct peer_port, 10000);
+
+    for (unsigned i = 0; i < 10000; i++) {
+        many[i] = port_on("10.0.0.1", (uint16_t)(i + 1));
+    }
+    forward_table_update(f->table, true, many, 10000, NULL, 0);
+    assert_true(f->said.len <= 2048);
+    free(many);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_listener_appears_and_goes_with_the_guests, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_move_from_loopback_to_all_addresses_keeps_the_forward,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_second_listener_of_one_host_port_takes_over, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot_replaces_what_was_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_taken_port_fails_once_and_is_tried_again, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_ssh_is_not_forwarded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_number_of_listeners_is_bounded, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
