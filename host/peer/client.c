@@ -377,7 +377,8 @@ static int on_info_message(struct call *call, const uint8_t *data, size_t len)
     struct peer *peer = call->peer;
     int r;
 
-    if (peer->known) {
+    if (peer->known) { /* one was enough */
+        peer->failed = true;
         return -EBADMSG;
     }
     peer->known = true; /* before connected(), which may detach */

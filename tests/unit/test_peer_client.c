@@ -1,0 +1,748 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client against a guest made of the other mux and nanopb, over a socketpair in the same loop.
+ * The guest answers as the test says, or misbehaves.
+ */
+#include "test.h"
+#include <fcntl.h>
+#include <pb_decode.h>
+#include <pb_encode.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "guest.pb.h"
+#include "mux/delimited.h"
+#include "peer/client.h"
+
+#define BIG (3u << 20)
+
+/* ---- the guest ---- */
+
+struct service_stream {
+    struct service_stream *next;
+    struct mux_stream *handle;
+    struct buf in;
+    char service[64];
+    bool requested; /* the request behind StreamOpen was taken */
+    bool fin;
+    bool closed;
+    lima_guest_v1_TunnelRequest tunnel;
+    struct buf echo; /* a tunnel's bytes that wait to go back */
+};
+
+static struct {
+    int fd;
+    struct loop_io *io;
+    struct mux *mux;
+    struct service_stream *streams;
+    int infos, events, tunnels;
+    struct service_stream *events_stream; /* the last one */
+    struct service_stream *tunnel_stream;
+    /* how it answers */
+    uint32_t protocol;
+    bool info_is_garbage, info_ends_early, info_twice;
+    uint32_t tunnel_error;
+    bool tunnel_silent, tunnel_speaks_first;
+} guest;
+
+static void send_message(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message)
+{
+    static uint8_t bytes[8192];
+    pb_ostream_t out = pb_ostream_from_buffer(bytes, sizeof(bytes));
+
+    assert_true(pb_encode_ex(&out, fields, message, PB_ENCODE_DELIMITED));
+    assert_true(mux_stream_write_all(stream, bytes, out.bytes_written));
+}
+
+static void answer_info(struct service_stream *s)
+{
+    lima_guest_v1_Info info = {.protocol = guest.protocol,
+                               .agent_version = "1.2.3",
+                               .boot_id = "boot",
+                               .hostname = "h\033"};
+
+    guest.infos++;
+    if (guest.info_is_garbage) {
+        mux_stream_write(s->handle, "\xff\xff\xff\xff\xff\xff", 6);
+    } else if (!guest.info_ends_early) {
+        send_message(s->handle, lima_guest_v1_Info_fields, &info);
+    }
+    if (guest.info_twice) {
+        send_message(s->handle, lima_guest_v1_Info_fields, &info);
+    }
+    mux_stream_finish(s->handle);
+}
+
+static void send_stage(lima_guest_v1_Stage_Name name)
+{
+    lima_guest_v1_Event event = lima_guest_v1_Event_init_zero;
+
+    event.which_kind = lima_guest_v1_Event_stage_tag;
+    event.kind.stage.name = name;
+    send_message(guest.events_stream->handle, lima_guest_v1_Event_fields, &event);
+}
+
+static void answer_events(struct service_stream *s)
+{
+    guest.events++;
+    guest.events_stream = s;
+    send_stage(lima_guest_v1_Stage_Name_AGENT);
+}
+
+static void answer_tunnel(struct service_stream *s)
+{
+    lima_guest_v1_TunnelReply reply = {.error = guest.tunnel_error};
+    uint8_t bytes[64];
+    pb_ostream_t out = pb_ostream_from_buffer(bytes, sizeof(bytes));
+
+    guest.tunnels++;
+    guest.tunnel_stream = s;
+    if (guest.tunnel_silent) {
+        return;
+    }
+    assert_true(pb_encode_ex(&out, lima_guest_v1_TunnelReply_fields, &reply, PB_ENCODE_DELIMITED));
+    if (guest.tunnel_speaks_first) { /* bytes of the connection in the reply's frame */
+        memcpy(bytes + out.bytes_written, "banner", 6);
+        out.bytes_written += 6;
+    }
+    assert_true(mux_stream_write_all(s->handle, bytes, out.bytes_written));
+}
+
+static void echo_on(struct service_stream *s)
+{
+    if (s->requested && s->echo.len > 0) {
+        buf_drop(&s->echo, mux_stream_write(s->handle, s->echo.data, s->echo.len));
+    }
+    if (s->requested && s->fin && s->echo.len == 0 && strcmp(s->service, "Tunnel") == 0 &&
+        !guest.tunnel_silent) {
+        mux_stream_finish(s->handle);
+    }
+}
+
+/* Takes one delimited message from the front of s->in: false while it is not there. */
+static bool take(struct service_stream *s, const pb_msgdesc_t *fields, void *message)
+{
+    pb_istream_t in = pb_istream_from_buffer((const uint8_t *)s->in.data, s->in.len);
+
+    if (s->in.len == 0 || !pb_decode_ex(&in, fields, message, PB_DECODE_DELIMITED)) {
+        return false;
+    }
+    buf_drop(&s->in, s->in.len - in.bytes_left);
+    return true;
+}
+
+static void serve(struct service_stream *s)
+{
+    lima_guest_v1_StreamOpen open = lima_guest_v1_StreamOpen_init_zero;
+    lima_guest_v1_EventsRequest request = lima_guest_v1_EventsRequest_init_zero;
+
+    if (!s->service[0]) {
+        if (!take(s, lima_guest_v1_StreamOpen_fields, &open)) {
+            return;
+        }
+        memcpy(s->service, open.service, sizeof(s->service));
+    }
+    if (strcmp(s->service, "Info") == 0) {
+        s->requested = true;
+        answer_info(s);
+    } else if (strcmp(s->service, "Events") == 0 &&
+               take(s, lima_guest_v1_EventsRequest_fields, &request)) {
+        s->requested = true;
+        answer_events(s);
+    } else if (strcmp(s->service, "Tunnel") == 0 &&
+               take(s, lima_guest_v1_TunnelRequest_fields, &s->tunnel)) {
+        s->requested = true;
+        answer_tunnel(s);
+    }
+}
+
+static void on_service_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    struct service_stream *s = arg;
+
+    mux_stream_consumed(stream, len);
+    buf_put(s->requested ? &s->echo : &s->in, data, len);
+    if (!s->requested) {
+        serve(s);
+    }
+    echo_on(s);
+}
+
+static void on_service_fin(struct mux_stream *stream, void *arg)
+{
+    struct service_stream *s = arg;
+
+    s->fin = true;
+    echo_on(s);
+}
+
+static void on_service_writable(struct mux_stream *stream, void *arg)
+{
+    echo_on(arg);
+}
+
+static void on_service_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    struct service_stream *s = arg;
+
+    s->closed = true;
+    s->handle = NULL;
+}
+
+static const struct mux_stream_ops service_ops = {
+    .data = on_service_data,
+    .fin = on_service_fin,
+    .writable = on_service_writable,
+    .closed = on_service_closed,
+};
+
+static void on_guest_opened(struct mux *mux, struct mux_stream *stream, void *arg)
+{
+    struct service_stream *s = xnew(struct service_stream);
+
+    s->handle = stream;
+    s->next = guest.streams;
+    guest.streams = s;
+    mux_stream_set_ops(stream, &service_ops, s);
+}
+
+static void on_guest_output(struct mux *mux, void *arg)
+{
+    if (guest.io) {
+        loop_io_want(guest.io, EV_READ | EV_WRITE);
+    }
+}
+
+static const struct mux_ops guest_ops = {.opened = on_guest_opened, .output = on_guest_output};
+
+static void guest_hang_up(void)
+{
+    loop_io_free(guest.io);
+    guest.io = NULL;
+    fd_close(steal_fd(&guest.fd));
+}
+
+static void guest_write(void)
+{
+    const void *data;
+    size_t len;
+
+    while ((len = mux_output(guest.mux, &data)) > 0) {
+        ssize_t n = send(guest.fd, data, len, MSG_NOSIGNAL);
+
+        if (n <= 0) {
+            return;
+        }
+        mux_output_done(guest.mux, (size_t)n);
+    }
+    loop_io_want(guest.io, EV_READ);
+}
+
+static void on_guest_ready(evutil_socket_t fd, short what, void *arg)
+{
+    static uint8_t bytes[4096]; /* as a virtio port gives them */
+    ssize_t n;
+
+    if (what & EV_WRITE) {
+        guest_write();
+    }
+    if (what & EV_READ) {
+        n = recv(fd, bytes, sizeof(bytes), 0);
+        if (n > 0) {
+            mux_input(guest.mux, bytes, (size_t)n);
+        } else if (n == 0) {
+            guest_hang_up();
+        }
+    }
+}
+
+/* ---- the host ---- */
+
+static struct loop *loop;
+static struct peer *peer;
+static int connects, disconnects, closes, stages, tunnels_done;
+static char hostname[64];
+static bool detach_when_connected, detach_at_stage;
+
+static void on_connected(const struct peer_info *info, void *arg)
+{
+    connects++;
+    assert_string_equal(info->agent_version, "1.2.3");
+    snprintf(hostname, sizeof(hostname), "%s", info->hostname);
+    if (detach_when_connected) {
+        peer_detach(peer);
+    }
+}
+
+static void on_disconnected(void *arg)
+{
+    disconnects++;
+    assert_false(peer_is_up(peer));
+}
+
+static void on_closed(void *arg)
+{
+    closes++;
+}
+
+static void on_stage(enum peer_stage stage, const char *detail, const char *instance_id,
+                     uint64_t uptime_us, void *arg)
+{
+    stages++;
+    if (detach_at_stage) {
+        peer_detach(peer);
+    }
+}
+
+static const struct peer_events peer_events = {
+    .connected = on_connected,
+    .disconnected = on_disconnected,
+    .closed = on_closed,
+    .stage = on_stage,
+};
+
+static void attach(bool pad)
+{
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    if (guest.fd >= 0) {
+        guest_hang_up();
+    }
+    guest.fd = fds[1];
+    guest.io = loop_io_new(loop, guest.fd, EV_READ, on_guest_ready, NULL);
+    mux_start(guest.mux, pad);
+    peer_attach(peer, fds[0], pad);
+}
+
+static void free_streams(void)
+{
+    while (guest.streams) {
+        struct service_stream *s = guest.streams;
+
+        guest.streams = s->next;
+        buf_done(&s->in);
+        buf_done(&s->echo);
+        free(s);
+    }
+}
+
+static void on_limit(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* Runs the loop until @condition, at most a few seconds. */
+#define RUN_UNTIL(condition)                                                                       \
+    do {                                                                                           \
+        bool late_ = false;                                                                        \
+        struct loop_timer *limit_ = loop_timer_new(loop, on_limit, &late_);                        \
+        loop_timer_set(limit_, 10000);                                                             \
+        while (!(condition) && !late_) {                                                           \
+            loop_once(loop);                                                                       \
+        }                                                                                          \
+        loop_timer_free(limit_);                                                                   \
+        if (late_) {                                                                               \
+            fail_msg("did not come: %s", #condition);                                              \
+        }                                                                                          \
+    } while (0)
+
+static int setup(void **state)
+{
+    memset(&guest, 0, sizeof(guest));
+    guest.fd = -1;
+    guest.protocol = 1;
+    connects = disconnects = closes = stages = tunnels_done = 0;
+    detach_when_connected = detach_at_stage = false;
+    loop = loop_new();
+    guest.mux = mux_new(MUX_ROLE_GUEST, &guest_ops, NULL);
+    peer = peer_new(loop, &peer_events, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    peer_free(peer);
+    if (guest.fd >= 0) {
+        guest_hang_up();
+    }
+    mux_free(guest.mux);
+    free_streams();
+    loop_free(loop);
+    return 0;
+}
+
+/* ---- a host's program at the end of a tunnel ---- */
+
+struct user {
+    struct peer_tunnel *tunnel;
+    struct mux_stream *stream;
+    int result;
+    bool done, fin, closed;
+    uint32_t code;
+    struct buf got;
+    const char *send;
+    size_t send_left;
+};
+
+static void user_go_on(struct user *user)
+{
+    size_t n = mux_stream_write(user->stream, user->send, user->send_left);
+
+    user->send += n;
+    user->send_left -= n;
+    if (user->send_left == 0) {
+        mux_stream_finish(user->stream);
+    }
+}
+
+static void on_user_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    buf_put(&((struct user *)arg)->got, data, len);
+    mux_stream_consumed(stream, len);
+}
+
+static void on_user_fin(struct mux_stream *stream, void *arg)
+{
+    ((struct user *)arg)->fin = true;
+}
+
+static void on_user_writable(struct mux_stream *stream, void *arg)
+{
+    user_go_on(arg);
+}
+
+static void on_user_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    struct user *user = arg;
+
+    user->closed = true;
+    user->code = code;
+    user->stream = NULL;
+}
+
+static const struct mux_stream_ops user_ops = {
+    .data = on_user_data,
+    .fin = on_user_fin,
+    .writable = on_user_writable,
+    .closed = on_user_closed,
+};
+
+static void on_tunnel_done(int r, struct mux_stream *stream, void *arg)
+{
+    struct user *user = arg;
+
+    assert_false(user->done);
+    assert_int_equal(r == 0, stream != NULL);
+    tunnels_done++;
+    user->done = true;
+    user->result = r;
+    user->tunnel = NULL;
+    user->stream = stream;
+    if (stream) {
+        mux_stream_set_ops(stream, &user_ops, user);
+    }
+}
+
+static const struct config_address loopback = {.family = AF_INET, .v4.s_addr = 0x0100007f};
+
+static void user_open(struct user *user)
+{
+    *user = (struct user){0};
+    user->tunnel = peer_tunnel_open(peer, &loopback, 8080, on_tunnel_done, user);
+    assert_non_null(user->tunnel);
+    assert_false(user->done);
+}
+
+/* ---- tests ---- */
+
+static void test_a_session_begins_with_info_and_goes_on_with_events(void **state)
+{
+    attach(false);
+    assert_false(peer_is_up(peer));
+    RUN_UNTIL(stages == 1);
+    assert_true(peer_is_up(peer));
+    assert_int_equal(connects, 1);
+    assert_string_equal(hostname, "h?");
+    send_stage(lima_guest_v1_Stage_Name_SSH);
+    RUN_UNTIL(stages == 2);
+    assert_int_equal(guest.infos + guest.events, 2);
+}
+
+static void test_a_guest_that_restarts_is_connected_anew(void **state)
+{
+    attach(true);
+    RUN_UNTIL(stages == 1);
+    mux_start(guest.mux, true); /* no end-of-file */
+    RUN_UNTIL(stages == 2);
+    assert_int_equal(connects, 2);
+    assert_int_equal(disconnects, 1);
+    assert_int_equal(closes, 0);
+}
+
+static void test_opening_of_the_port_leaves_a_session_that_is_up(void **state)
+{
+    attach(true);
+    peer_restart(peer); /* before */
+    RUN_UNTIL(stages == 1);
+    peer_restart(peer);
+    send_stage(lima_guest_v1_Stage_Name_SSH);
+    RUN_UNTIL(stages == 2);
+    assert_int_equal(connects, 1);
+    assert_int_equal(disconnects, 0);
+}
+
+static void test_end_of_file_closes_the_transport(void **state)
+{
+    struct user user;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    guest.tunnel_silent = true;
+    user_open(&user);
+    RUN_UNTIL(guest.tunnels == 1);
+    guest_hang_up();
+    RUN_UNTIL(closes == 1);
+    assert_int_equal(disconnects, 1);
+    assert_true(user.done);
+    assert_int_equal(user.result, -ENOTCONN);
+    assert_null(peer_tunnel_open(peer, &loopback, 1, on_tunnel_done, &user));
+    attach(false);
+    RUN_UNTIL(stages == 2);
+    assert_int_equal(connects, 2);
+}
+
+static void test_detaching_tells_of_the_session_but_not_of_the_transport(void **state)
+{
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    peer_detach(peer);
+    assert_int_equal(disconnects, 1);
+    assert_int_equal(closes, 0);
+    peer_detach(peer);
+    assert_int_equal(disconnects, 1);
+    RUN_UNTIL(guest.fd < 0);
+}
+
+static void test_callbacks_may_detach(void **state)
+{
+    detach_when_connected = true;
+    attach(false);
+    RUN_UNTIL(disconnects == 1 && guest.fd < 0);
+    assert_int_equal(stages, 0);
+    detach_when_connected = false;
+    detach_at_stage = true;
+    attach(false);
+    RUN_UNTIL(disconnects == 2 && guest.fd < 0);
+    assert_int_equal(stages, 1);
+    assert_int_equal(closes, 0);
+}
+
+static void test_an_info_that_makes_no_sense_closes_the_transport(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        int before = closes;
+
+        guest.info_is_garbage = i == 0;
+        guest.info_ends_early = i == 1;
+        guest.protocol = i == 2 ? 0 : 1;
+        guest.info_twice = i == 3;
+        attach(false);
+        RUN_UNTIL(closes == before + 1);
+        assert_false(peer_is_up(peer));
+    }
+    assert_int_equal(connects, disconnects);
+}
+
+static void test_an_event_that_makes_no_sense_closes_the_transport(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {
+        {"\x03\x1a\x01\xff", 4},         /* a broken Ports */
+        {"\xff\xff\xff\xff\xff\xff", 6}, /* a length that is none */
+        {"\xff\xff\x7f", 3},             /* one that is too long */
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        attach(false);
+        RUN_UNTIL(stages == (int)i + 1);
+        mux_stream_write(guest.events_stream->handle, cases[i].bytes, cases[i].len);
+        RUN_UNTIL(closes == (int)i + 1);
+        assert_int_equal(disconnects, (int)i + 1);
+    }
+}
+
+static void test_an_event_stream_that_ends_closes_the_transport(void **state)
+{
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    mux_stream_finish(guest.events_stream->handle);
+    RUN_UNTIL(closes == 1);
+    attach(false);
+    RUN_UNTIL(stages == 2);
+    mux_stream_reset(guest.events_stream->handle, MUX_RESET_CANCEL);
+    RUN_UNTIL(closes == 2);
+}
+
+static void test_a_stream_opened_by_the_guest_is_refused(void **state)
+{
+    static struct service_stream odd;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    odd.handle = mux_open(guest.mux, &service_ops, &odd);
+    assert_non_null(odd.handle);
+    RUN_UNTIL(odd.closed);
+    assert_true(peer_is_up(peer));
+}
+
+static void test_a_tunnel_carries_both_ways_and_ends_by_halves(void **state)
+{
+    scoped(free) char *big = xmalloc(BIG);
+    struct user user;
+
+    for (size_t i = 0; i < BIG; i++) {
+        big[i] = (char)(i * 31 + (i >> 9));
+    }
+    attach(true);
+    RUN_UNTIL(stages == 1);
+    user_open(&user);
+    RUN_UNTIL(user.done);
+    assert_int_equal(user.result, 0);
+    assert_int_equal(guest.tunnel_stream->tunnel.port, 8080);
+    assert_memory_equal(guest.tunnel_stream->tunnel.address.bytes, "\x7f\0\0\1", 4);
+    user.send = big;
+    user.send_left = BIG;
+    user_go_on(&user);
+    RUN_UNTIL(user.closed);
+    assert_true(user.fin);
+    assert_int_equal(user.code, 0);
+    assert_int_equal(user.got.len, BIG);
+    assert_memory_equal(user.got.data, big, BIG);
+    buf_done(&user.got);
+}
+
+static void test_bytes_behind_the_reply_belong_to_the_tunnel(void **state)
+{
+    struct user user;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    guest.tunnel_speaks_first = true;
+    user_open(&user);
+    RUN_UNTIL(user.done);
+    assert_int_equal(user.got.len, 6);
+    assert_memory_equal(user.got.data, "banner", 6);
+    mux_stream_reset(user.stream, MUX_RESET_CANCEL);
+    buf_done(&user.got);
+}
+
+static void test_a_refused_tunnel_says_why(void **state)
+{
+    struct user user;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    guest.tunnel_error = ECONNREFUSED;
+    user_open(&user);
+    RUN_UNTIL(user.done);
+    assert_int_equal(user.result, -ECONNREFUSED);
+    RUN_UNTIL(guest.tunnel_stream->closed);
+    assert_true(peer_is_up(peer));
+}
+
+static void test_a_tunnel_reply_that_makes_no_sense_ends_the_tunnel_alone(void **state)
+{
+    struct user user;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    guest.tunnel_silent = true;
+    for (int i = 0; i < 3; i++) {
+        user_open(&user);
+        RUN_UNTIL(guest.tunnels == i + 1);
+        if (i == 0) {
+            mux_stream_write(guest.tunnel_stream->handle, "\x02\x08\xff", 3);
+        } else if (i == 1) {
+            mux_stream_finish(guest.tunnel_stream->handle);
+        } else {
+            mux_stream_reset(guest.tunnel_stream->handle, MUX_RESET_UNKNOWN_SERVICE);
+        }
+        RUN_UNTIL(user.done);
+        assert_int_equal(user.result, i == 0 ? -EBADMSG : i == 1 ? -EPROTO : -EOPNOTSUPP);
+    }
+    assert_true(peer_is_up(peer));
+    assert_int_equal(closes, 0);
+}
+
+static void test_a_cancelled_tunnel_is_reset_and_never_calls_back(void **state)
+{
+    struct user user;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    guest.tunnel_silent = true;
+    user_open(&user);
+    RUN_UNTIL(guest.tunnels == 1);
+    peer_tunnel_cancel(user.tunnel);
+    RUN_UNTIL(guest.tunnel_stream->closed);
+    assert_false(user.done);
+}
+
+static void test_a_thousand_tunnels_leave_nothing_over(void **state)
+{
+    static struct user users[200];
+
+    attach(true);
+    RUN_UNTIL(stages == 1);
+    for (int round = 0; round < 5; round++) {
+        size_t ended = 0;
+
+        for (size_t i = 0; i < ARRAY_LEN(users); i++) {
+            user_open(&users[i]);
+        }
+        RUN_UNTIL(tunnels_done == (round + 1) * (int)ARRAY_LEN(users));
+        for (size_t i = 0; i < ARRAY_LEN(users); i++) {
+            users[i].send = "hello, tunnel";
+            users[i].send_left = 13;
+            user_go_on(&users[i]);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(users); i++) {
+            RUN_UNTIL(users[i].closed);
+            assert_int_equal(users[i].code, 0);
+            assert_int_equal(users[i].got.len, 13);
+            buf_done(&users[i].got);
+            ended++;
+        }
+        assert_int_equal(ended, ARRAY_LEN(users));
+    }
+    RUN_UNTIL(mux_stream_count(guest.mux) == 1); /* the events */
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_a_session_begins_with_info_and_goes_on_with_events),
+        T(test_a_guest_that_restarts_is_connected_anew),
+        T(test_opening_of_the_port_leaves_a_session_that_is_up),
+        T(test_end_of_file_closes_the_transport),
+        T(test_detaching_tells_of_the_session_but_not_of_the_transport),
+        T(test_callbacks_may_detach),
+        T(test_an_info_that_makes_no_sense_closes_the_transport),
+        T(test_an_event_that_makes_no_sense_closes_the_transport),
+        T(test_an_event_stream_that_ends_closes_the_transport),
+        T(test_a_stream_opened_by_the_guest_is_refused),
+        T(test_a_tunnel_carries_both_ways_and_ends_by_halves),
+        T(test_bytes_behind_the_reply_belong_to_the_tunnel),
+        T(test_a_refused_tunnel_says_why),
+        T(test_a_tunnel_reply_that_makes_no_sense_ends_the_tunnel_alone),
+        T(test_a_cancelled_tunnel_is_reset_and_never_calls_back),
+        T(test_a_thousand_tunnels_leave_nothing_over),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
