@@ -4,5 +4,5 @@
 #include <stddef.h>
 
 const struct cmd *const cmd_table[] = {
-    NULL,
+    &cmd_list, &cmd_stop, &cmd_delete, &cmd_validate, &cmd_info, &cmd_hostagent, NULL,
 };

@@ -62,6 +62,9 @@ static int create(const struct cmd_context *ctx, const char *locator, const char
     struct lifecycle_create_options options;
     int r = template_locate(ctx->lima_home, locator, &template, err);
 
+    for (size_t i = 0; i < template.warnings.len; i++) {
+        log_warn("%s", template.warnings.items[i]);
+    }
     if (r < 0) {
         return r;
     }

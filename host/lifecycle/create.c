@@ -8,7 +8,7 @@
 #include "config/load.h"
 #include "instance/layout.h"
 #include "instance/store.h"
-#include "lifecycle/prepare.h"
+#include "lifecycle/check.h"
 #include "util/file.h"
 #include "util/version.h"
 

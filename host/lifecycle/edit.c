@@ -9,7 +9,7 @@
 #include "instance/instance.h"
 #include "instance/layout.h"
 #include "instance/store.h"
-#include "lifecycle/prepare.h"
+#include "lifecycle/check.h"
 #include "util/file.h"
 #include "util/units.h"
 #include "util/yaml.h"

@@ -11,11 +11,6 @@ int lifecycle_prepare(const struct instance *inst, const char *lima_home, struct
 /* Opens, locks and prepares. Errors: ENOENT, EBUSY, EINVAL (its configuration). */
 int lifecycle_prepare_name(const char *lima_home, const char *name, struct error *err);
 
-/* Fails with all of inst->errors when the configuration could not be loaded. EINVAL. */
-int lifecycle_check_config(const struct instance *inst, struct error *err);
-/* Has the driver of @config agree. Errors: ENOTSUP (no such driver), and the driver's. */
-int lifecycle_check_driver(const struct config *config, struct error *err);
-
 /*
  * Path of the guest agent's binary for the architecture of @config; NULL in plain mode. Caller
  * frees. Errors: ENOENT.

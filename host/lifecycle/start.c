@@ -25,6 +25,7 @@
 #include "instance/layout.h"
 #include "instance/record.h"
 #include "instance/store.h"
+#include "lifecycle/check.h"
 #include "lifecycle/follow.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/prepare.h"
