@@ -406,7 +406,7 @@ static void put_help(struct buf *out, const struct cmd_flag *flag, size_t width)
     buf_printf(out, "%-*s   ", (int)width, left);
     for (const char *c = flag->help; *c; c++) {
         if (*c != '`') {
-            buf_putc(out, *c);
+            buf_putc(out, c == flag->help ? (char)toupper((unsigned char)*c) : *c);
         }
     }
     if (flag->value && *flag->value && !str_eq(flag->value, "false")) {

@@ -75,6 +75,8 @@ static void test_unknown_words_get_suggestions(void **state)
         const char *word;
         const char *meant;
     } cases[] = {
+        {"ssh", "\tshell\n"},
+        {"strt", "\tstart\n"},
         {"lst", "\tlist\n"},
         {"val", "\tvalidate\n"},
         {"STOP", "\tstop\n"},
