@@ -67,8 +67,8 @@ struct config_port_forward {
     int guest_first, guest_last; /* 1..65535; 0,0 with guest_socket */
     char *guest_socket;          /* "" if unset */
     struct config_address host_ip;
-    int host_first, host_last;
-    char *host_socket; /* absolute once filled; "" if unset */
+    int host_first, host_last; /* 0,0 with host_socket */
+    char *host_socket;         /* absolute once filled; "" if unset */
     enum config_proto proto;
     bool reverse;
     bool ignore;

@@ -122,7 +122,8 @@ static jv expand_item(jv item, const char *path, const char *key, bool script, j
 
 static jv expand_user_home(jv tree, jv params, const struct config_context *context)
 {
-    const struct expansion e = {.context = context, .path = "user.home"};
+    scoped(free) char *place = config_context_place(context, "user.home");
+    const struct expansion e = {.context = context, .path = "user.home", .place = place};
     jv user = object_get(tree, "user");
     jv home = expand_text(&e, object_get(user, "home"), guest_variables(user, params, context));
 

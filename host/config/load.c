@@ -32,7 +32,6 @@ static void layer_done(struct layer *layer)
     jv_free(layer->tree);
     value_lines_free(layer->lines);
 }
-SCOPED_VAL(struct layer, layer_done)
 
 static struct config_source layer_source(const struct layer *layer, bool own)
 {
@@ -124,20 +123,45 @@ static void hand_warnings(const struct config_report *report,
     }
 }
 
-/* From checked layers to the struct. */
-static int build(const struct layer *own, const struct layer *below, const struct layer *above,
-                 const struct config_context *context, struct config **ret, struct error *err)
+/* The layers, highest first. */
+enum {
+    LAYER_ABOVE,
+    LAYER_OWN,
+    LAYER_BELOW,
+    LAYER_COUNT,
+};
+
+struct layers {
+    struct layer items[LAYER_COUNT];
+};
+
+static void layers_done(struct layers *layers)
 {
-    const struct config_source source = layer_source(own, true);
-    scoped(value_done) jv tree = jv_null();
+    for (size_t i = 0; i < LAYER_COUNT; i++) {
+        layer_done(&layers->items[i]);
+    }
+}
+SCOPED_VAL(struct layers, layers_done)
+
+/* From checked layers to the struct. */
+static int build(const struct layers *layers, struct config_context *context, struct config **ret,
+                 struct error *err)
+{
+    struct config_source sources[LAYER_COUNT];
+    scoped(value_done) jv tree = jv_object();
     int r;
 
-    tree = config_merge(&schema_root, jv_copy(own->tree), jv_copy(below->tree));
-    tree = config_merge(&schema_root, jv_copy(above->tree), tree);
-    config_validate_params(own->raw, &source, context);
+    for (int i = LAYER_COUNT - 1; i >= 0; i--) {
+        sources[i] = layer_source(&layers->items[i], i == LAYER_OWN);
+        tree = config_merge(&schema_root, jv_copy(layers->items[i].tree), tree);
+    }
+    context->sources = sources;
+    context->source_count = LAYER_COUNT;
+
+    config_validate_params(layers->items[LAYER_OWN].raw, &sources[LAYER_OWN], context);
     tree = config_fill(tree, context);
     tree = config_expand(tree, context);
-    config_validate(tree, &source, context);
+    config_validate(tree, context);
     r = config_report_result(context->report, err);
     if (r < 0) {
         return r;
@@ -151,11 +175,9 @@ static int load(const char *name, const char *text, size_t len,
                 const struct config_load_options *options, struct config_report *report,
                 struct config **ret, struct error *err)
 {
-    scoped(layer_done) struct layer own = LAYER_INIT;
-    scoped(layer_done) struct layer below = LAYER_INIT;
-    scoped(layer_done) struct layer above = LAYER_INIT;
+    scoped(layers_done) struct layers layers = {{LAYER_INIT, LAYER_INIT, LAYER_INIT}};
     scoped(free) char *dir = path_join(options->lima_home, options->instance);
-    const struct config_context context = {
+    struct config_context context = {
         .lima_home = options->lima_home,
         .instance = options->instance,
         .dir = dir,
@@ -164,14 +186,15 @@ static int load(const char *name, const char *text, size_t len,
     };
     int r;
 
-    r = layer_parse(&own, name, text, len, true, report, err);
+    r = layer_parse(&layers.items[LAYER_OWN], name, text, len, true, report, err);
     if (r >= 0) {
-        r = layer_read(&below, options->lima_home, "default.yaml", report, err);
+        r = layer_read(&layers.items[LAYER_BELOW], options->lima_home, "default.yaml", report, err);
     }
     if (r >= 0) {
-        r = layer_read(&above, options->lima_home, "override.yaml", report, err);
+        r = layer_read(&layers.items[LAYER_ABOVE], options->lima_home, "override.yaml", report,
+                       err);
     }
-    return r < 0 ? r : build(&own, &below, &above, &context, ret, err);
+    return r < 0 ? r : build(&layers, &context, ret, err);
 }
 
 static int load_and_warn(const char *name, const char *text, size_t len,

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config/report.h"
 
+#include <string.h>
 #include "base/alloc.h"
+
+#define TEXT_MAX 1000 /* bytes of one message */
 
 void config_report_done(struct config_report *report)
 {
@@ -18,30 +21,40 @@ char *config_report_place(const char *file, struct value_pos pos)
     return xasprintf("%s:%d:%d", file, pos.line, pos.column);
 }
 
-void config_report_error(struct config_report *report, const char *place, const char *fmt, ...)
+/* "PLACE: text", of a length that a terminal bears. */
+static _printf_(2, 0) char *format(const char *place, const char *fmt, va_list ap)
 {
-    va_list ap;
+    scoped(free) char *text = xvasprintf(fmt, ap);
+    bool cut = strlen(text) > TEXT_MAX;
 
-    if (report->errors.len > 0) {
-        buf_putc(&report->errors, '\n');
-    }
-    if (place) {
-        buf_printf(&report->errors, "%s: ", place);
-    }
-    va_start(ap, fmt);
-    buf_vprintf(&report->errors, fmt, ap);
-    va_end(ap);
+    return xasprintf("%s%s%.*s%s", place ? place : "", place ? ": " : "", TEXT_MAX, text,
+                     cut ? "..." : "");
 }
 
-void config_report_warning(struct config_report *report, const char *place, const char *fmt, ...)
+void config_report_error(struct config_report *report, const char *place, const char *fmt, ...)
 {
     scoped(free) char *text = NULL;
     va_list ap;
 
+    if (report->error_count++ >= CONFIG_REPORT_MAX) {
+        return;
+    }
     va_start(ap, fmt);
-    text = xvasprintf(fmt, ap);
+    text = format(place, fmt, ap);
     va_end(ap);
-    strv_addf(&report->warnings, "%s%s%s", place ? place : "", place ? ": " : "", text);
+    buf_printf(&report->errors, "%s%s", report->errors.len > 0 ? "\n" : "", text);
+}
+
+void config_report_warning(struct config_report *report, const char *place, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (report->warning_count++ >= CONFIG_REPORT_MAX) {
+        return;
+    }
+    va_start(ap, fmt);
+    strv_take(&report->warnings, format(place, fmt, ap));
+    va_end(ap);
 }
 
 bool config_report_once(struct config_report *report, const char *what)
@@ -57,6 +70,10 @@ int config_report_result(const struct config_report *report, struct error *err)
 {
     if (report->errors.len == 0) {
         return 0;
+    }
+    if (report->error_count > CONFIG_REPORT_MAX) {
+        return error_set(err, EINVAL, "%s\nand %zu more", buf_str(&report->errors),
+                         report->error_count - CONFIG_REPORT_MAX);
     }
     return error_set(err, EINVAL, "%s", buf_str(&report->errors));
 }

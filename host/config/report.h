@@ -10,8 +10,12 @@
 #include "util/strv.h"
 #include "util/value.h"
 
+#define CONFIG_REPORT_MAX 50 /* errors, and warnings; what comes after is only counted */
+
 struct config_report {
     struct buf errors; /* joined by newlines */
+    size_t error_count;
+    size_t warning_count;
     struct strv warnings;
     struct strv once; /* what config_report_once() has seen */
 };

@@ -12,6 +12,7 @@
 #include "util/strv.h"
 #include "util/units.h"
 
+#define INLINED         "must have been replaced by its content when the instance was made"
 #define UNUSED_PARAM_OK "internal_netplanOptional" /* read by the seed, not by scripts */
 
 /* An item of a list under validation. */
@@ -93,6 +94,16 @@ static void rule_image(const struct item *item)
 
 /* ---- scripts ---- */
 
+static void warn_later_mode(const struct item *item, const char *mode)
+{
+    scoped(free) char *what = xasprintf("mode %s", mode);
+
+    if (config_report_once(item->report, what)) {
+        config_report_warning(item->report, item->place,
+                              "'%s.mode' %s is not yet honoured, ignoring", item->path, mode);
+    }
+}
+
 static void rule_provision(const struct item *item)
 {
     static const char *const foreign[] = {
@@ -107,19 +118,14 @@ static void rule_provision(const struct item *item)
         "format",
     };
     const char *mode = text_at(item->value, "mode");
+    const char *script = text_at(item->value, "script");
 
     if (schema_name_index(schema_provision_modes, mode) > CONFIG_PROVISION_BOOT) {
-        scoped(free) char *what = xasprintf("mode %s", mode);
-
-        if (config_report_once(item->report, what)) {
-            config_report_warning(item->report, item->place,
-                                  "'%s.mode' %s is not yet honoured, ignoring", item->path, mode);
-        }
+        warn_later_mode(item, mode);
         return;
     }
     if (has(item->value, "file")) {
-        item_error(item, "file",
-                   "must have been replaced by its content when the instance was made");
+        item_error(item, "file", INLINED);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
@@ -127,12 +133,12 @@ static void rule_provision(const struct item *item)
             item_error(item, foreign[i], "must not be set with mode '%s'", mode);
         }
     }
-    if (!*text_at(item->value, "script")) {
+    if (!*script) {
         item_error(item, "script", "must not be empty with mode '%s'", mode);
     }
-    if (strstr(text_at(item->value, "script"), "LIMA_CIDATA")) {
+    if (strstr(script, "LIMA_CIDATA")) {
         config_report_warning(item->report, item->place,
-                              "'%s.script' uses LIMA_CIDATA variables, which may change, ignoring",
+                              "'%s.script' uses LIMA_CIDATA variables, which may change",
                               item->path);
     }
 }
@@ -140,8 +146,7 @@ static void rule_provision(const struct item *item)
 static void rule_probe(const struct item *item)
 {
     if (has(item->value, "file")) {
-        item_error(item, "file",
-                   "must have been replaced by its content when the instance was made");
+        item_error(item, "file", INLINED);
         return;
     }
     if (!str_starts(text_at(item->value, "script"), "#!")) {
@@ -282,19 +287,16 @@ static void validate_items(jv tree, struct config_report *report)
 
 struct whole {
     jv tree; /* borrowed */
-    const struct config_source *own;
     const struct config_context *context;
 };
 
-/* "PLACE: 'PATH' fmt" with the place that the own file has for @path. */
+/* "PLACE: 'PATH' fmt" */
 static void whole_error(const struct whole *whole, const char *path, const char *fmt, ...)
     _printf_(3, 4);
 
 static void whole_error(const struct whole *whole, const char *path, const char *fmt, ...)
 {
-    scoped(free) char *dotted = xasprintf(".%s", path);
-    scoped(free) char *place = config_report_place(
-        whole->own->name, value_lines_pos(value_lines_at(whole->own->lines, dotted)));
+    scoped(free) char *place = config_context_place(whole->context, path);
     scoped(free) char *text = NULL;
     va_list ap;
 
@@ -357,9 +359,9 @@ static void validate_user(const struct whole *whole)
     }
 }
 
-void config_validate(jv tree, const struct config_source *own, const struct config_context *context)
+void config_validate(jv tree, const struct config_context *context)
 {
-    const struct whole whole = {.tree = tree, .own = own, .context = context};
+    const struct whole whole = {.tree = tree, .context = context};
 
     validate_base(&whole);
     validate_version(&whole);
@@ -453,10 +455,13 @@ void config_validate_params(jv raw, const struct config_source *own,
 {
     static const char *const users[] = {"provision", "probes", "copyToHost", "portForwards",
                                         "mounts"};
-    const struct whole whole = {.tree = raw, .own = own, .context = context};
+    struct config_context alone = *context;
+    const struct whole whole = {.tree = raw, .context = &alone};
     scoped(value_done) jv params = jv_invalid();
     scoped(buf_done) struct buf texts = BUF_INIT;
 
+    alone.sources = own;
+    alone.source_count = 1;
     if (jv_get_kind(raw) == JV_KIND_OBJECT) {
         params = jv_object_get(jv_copy(raw), jv_string("param"));
     }

@@ -3,17 +3,13 @@
 #pragma once
 
 #include "config/context.h"
-#include "config/normalize.h"
 #include "util/value.h"
 
-/* Problems of @tree (filled, expanded, borrowed) go to the report. @own: where places are looked
- * up. */
-void config_validate(jv tree, const struct config_source *own,
-                     const struct config_context *context);
+/* Problems of @tree (filled, expanded, borrowed) go to the report. */
+void config_validate(jv tree, const struct config_context *context);
 /*
  * Every param of the instance's own file (@raw: its tree as read, borrowed) has to be used in it,
- * as
- * {{.Param.KEY}} or PARAM_KEY: a wrong name is found so.
+ * as {{.Param.KEY}} or PARAM_KEY: a wrong name is found so.
  */
 void config_validate_params(jv raw, const struct config_source *own,
                             const struct config_context *context);

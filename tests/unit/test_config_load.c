@@ -160,6 +160,26 @@ static void test_all_problems_are_told_at_once(void **state)
     assert_non_null(strstr(error_text(&err), "\nlima.yaml:4:10: 'probes[0].script' must begin"));
 }
 
+static void test_a_flood_of_problems_is_cut(void **state)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(buf_done) struct buf text = BUF_INIT;
+    struct config *config;
+
+    buf_puts(&text, "arch: ");
+    for (size_t i = 0; i < 10000; i++) {
+        buf_puts(&text, "x");
+    }
+    buf_puts(&text, "\nprobes:\n");
+    for (size_t i = 0; i < 1000; i++) {
+        buf_puts(&text, "- {a: b}\n");
+    }
+    buf_puts(&text, IMAGE);
+    assert_fails(fixture_load(*state, buf_str(&text), &config, &err), &err, EINVAL,
+                 "\nand 951 more");
+    assert_int_equal(((struct fixture *)*state)->warnings.len, 50);
+}
+
 static void test_scalars_become_what_the_field_wants(void **state)
 {
     scoped(config_free) struct config *config = fixture_config(
@@ -212,8 +232,8 @@ static void test_unknown_keys_warn_with_place_and_suggestion(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         scoped(free) char *text = xasprintf("%s%s", IMAGE, cases[i].text);
-        scoped(config_free) struct config *config = fixture_config(*state, text);
 
+        config_free(fixture_config(*state, text));
         assert_true(fixture_warned(*state, cases[i].part));
     }
 }
@@ -367,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_every_honoured_key_arrives),
         cmocka_unit_test(test_wrong_values_are_refused_with_their_place),
         cmocka_unit_test(test_all_problems_are_told_at_once),
+        cmocka_unit_test(test_a_flood_of_problems_is_cut),
         cmocka_unit_test(test_scalars_become_what_the_field_wants),
         cmocka_unit_test(test_null_and_words_for_default_mean_unset),
         cmocka_unit_test(test_unknown_keys_warn_with_place_and_suggestion),

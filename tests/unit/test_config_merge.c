@@ -123,6 +123,11 @@ static void test_errors_name_the_layer(void **state)
     assert_non_null(strstr(error_text(&err), "/_config/override.yaml:1:10: 'probes[0].script'"));
     error_done(&err);
 
+    fixture_layer(*state, "override.yaml", "user: {home: up}\n");
+    fixture_layer(*state, "default.yaml", "user: {home: down}\n");
+    assert_fails(fixture_load(*state, IMAGE "user: {home: own}\n", &config, &err), &err, EINVAL,
+                 "/_config/override.yaml:1:14: 'user.home' must be an absolute path, not 'up'");
+
     fixture_layer(*state, "override.yaml", "a: [\n");
     assert_fails(fixture_load(*state, IMAGE, &config, &err), &err, EINVAL, "/override.yaml:");
     fixture_layer(*state, "override.yaml", NULL);
