@@ -12,10 +12,6 @@
 #include "util/strv.h"
 #include "util/value.h"
 
-/* The Lima whose configuration this program understands; what minimumLimaVersion is compared with.
- */
-#define CONFIG_LIMA_VERSION "2.2.0"
-
 #define CONFIG_MAX_BYTES (4u << 20) /* of one file */
 
 struct config_load_options {

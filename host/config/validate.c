@@ -7,10 +7,10 @@
 #include <sys/un.h>
 #include "base/alloc.h"
 #include "config/config.h"
-#include "config/load.h"
 #include "config/schema.h"
 #include "util/strv.h"
 #include "util/units.h"
+#include "util/version.h"
 
 #define INLINED         "must have been replaced by its content when the instance was made"
 #define UNUSED_PARAM_OK "internal_netplanOptional" /* read by the seed, not by scripts */
@@ -310,9 +310,9 @@ static void validate_version(const struct whole *whole)
 {
     const char *minimum = text_at(whole->tree, "minimumLimaVersion");
 
-    if (*minimum && version_compare(CONFIG_LIMA_VERSION, minimum) < 0) {
+    if (*minimum && version_compare(LIMA_VERSION, minimum) < 0) {
         whole_error(whole, "minimumLimaVersion", "asks for %s, but this program is like %s",
-                    minimum, CONFIG_LIMA_VERSION);
+                    minimum, LIMA_VERSION);
     }
 }
 

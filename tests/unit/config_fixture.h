@@ -97,14 +97,19 @@ static inline bool fixture_warned(const struct fixture *fixture, const char *par
     return false;
 }
 
-/* A file of tests/unit/golden; caller frees. */
-static inline char *fixture_golden(const char *name)
+/* A file of the source tree; caller frees. */
+static inline char *fixture_source(const char *folder, const char *name)
 {
     const char *root = getenv("SOURCE_ROOT");
-    scoped(free) char *path = path_join(root ? root : ".", "tests/unit/golden", name);
+    scoped(free) char *path = path_join(root ? root : ".", folder, name);
     scoped(buf_done) struct buf text = BUF_INIT;
     scoped(error_done) struct error err = ERROR_INIT;
 
     assert_works(file_read(path, 1 << 20, &text, &err), &err);
     return buf_steal(&text);
+}
+
+static inline char *fixture_golden(const char *name)
+{
+    return fixture_source("tests/unit/golden", name);
 }

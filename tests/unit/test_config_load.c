@@ -311,6 +311,20 @@ static void test_deprecated_keys_name_their_successor(void **state)
     assert_true(fixture_warned(*state, "differs from"));
 }
 
+static void test_shipped_templates_load_without_a_word(void **state)
+{
+    static const char *const names[] = {"default.yaml", "debian-12.yaml", "debian-13.yaml"};
+    const struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        scoped(free) char *text = fixture_source("templates", names[i]);
+        scoped(config_free) struct config *config = fixture_config(*state, text);
+
+        assert_true(config->image_count > 0);
+        assert_int_equal(fixture->warnings.len, 0);
+    }
+}
+
 static void test_missing_file_is_enoent(void **state)
 {
     const struct config_load_options options = {.lima_home = "/nowhere", .instance = "box"};
@@ -394,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_keys_of_later_warn_only_with_an_effect),
         cmocka_unit_test(test_a_key_of_later_warns_once_in_all_layers),
         cmocka_unit_test(test_deprecated_keys_name_their_successor),
+        cmocka_unit_test(test_shipped_templates_load_without_a_word),
         cmocka_unit_test(test_missing_file_is_enoent),
         cmocka_unit_test(test_file_larger_than_the_limit_is_refused),
         cmocka_unit_test(test_hostname_has_only_dashes),
