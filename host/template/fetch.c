@@ -55,9 +55,9 @@ static int check_transfer(const char *url, CURLcode code, const char *detail, si
         return error_set(err, ETIMEDOUT, "fetching `%s`: %s", url, detail);
     default:
         error_set(err, EIO, "fetching `%s`: %s", url, *detail ? detail : curl_easy_strerror(code));
-        return error_hint(err,
-                          "check the address and the network; a proxy is taken from http_proxy "
-                          "and https_proxy");
+        error_hint(err, "check the address and the network; a proxy is taken from http_proxy and "
+                        "https_proxy");
+        return -EIO;
     }
 }
 

@@ -74,10 +74,11 @@ static int not_found(const char *name, const struct strv *folders, struct error 
     error_set(err, ENOENT, "there is no template '%s' in %s", name, where);
     for (size_t i = 0; i < ARRAY_LEN(replaced); i++) {
         if (strcmp(name, replaced[i].name) == 0) {
-            return error_hint(err, "use another template with `%s` instead", replaced[i].flag);
+            error_hint(err, "use another template with `%s` instead", replaced[i].flag);
         }
     }
-    return error_hint(err, "`limactl create --list-templates` lists them all");
+    error_hint(err, "`limactl create --list-templates` lists them all");
+    return -ENOENT;
 }
 
 int template_find(const char *lima_home, const char *name, char **ret_path, struct error *err)
@@ -233,11 +234,11 @@ static int read_file(const char *path, const char *source, struct template *ret,
         return too_long(path, err);
     }
     if (r < 0) {
-        error_wrap(err, r, "template '%s'", source);
-        return r == -ENOENT
-                   ? error_hint(err, "a template of Lima itself is called 'template:NAME'; "
-                                     "`limactl create --list-templates` lists them")
-                   : r;
+        if (r == -ENOENT) {
+            error_hint(err, "a template of Lima itself is called 'template:NAME'; "
+                            "`limactl create --list-templates` lists them");
+        }
+        return error_wrap(err, r, "template '%s'", source);
     }
     ret->text = buf_steal(&text);
     ret->source = xstrdup(source);

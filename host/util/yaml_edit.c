@@ -274,8 +274,11 @@ static void put_on_line(struct splices *s, const struct edit *e, const struct ya
     struct yaml_span below = {line_end(e, end), line_end(e, end)};
 
     if (!same_line(e, mark, node->span.start)) {
+        bool is_scalar = node->kind == YAML_KIND_SCALAR;
+
+        /* a comment behind the last line of a list or map belongs to its last item */
         at = (struct yaml_span){mark + 1, mark + 1};
-        below.start = line_end(e, mark);
+        below = (struct yaml_span){line_end(e, mark), is_scalar ? end : below.end};
     }
     put_value(s, e, at, below, at.start == mark + 1 ? " " : "", value, indent);
 }
@@ -336,7 +339,7 @@ static int replace(const struct edit *e, const struct place *place, jv value, st
     if (place->parent->flow) {
         struct buf *out = splice_add(s, node->span.start, node_end(e, node));
 
-        buf_puts(out, node->span.start == node->span.end ? " " : "");
+        buf_puts(out, e->text[node->span.start - 1] == ':' ? " " : "");
         yaml_put_flow(out, value);
         return 0;
     }

@@ -129,8 +129,9 @@ static int limit_error(const struct composer *c, struct value_pos pos, const cha
                        struct error *err)
 {
     error_at(c->name, pos, err, E2BIG, what, NULL);
-    return error_hint(err, "a configuration is at most %d levels deep and has at most %d values",
-                      YAML_MAX_DEPTH, YAML_MAX_NODES);
+    error_hint(err, "a configuration is at most %d levels deep and has at most %d values",
+               YAML_MAX_DEPTH, YAML_MAX_NODES);
+    return -E2BIG;
 }
 
 /* ---- composing ---- */

@@ -70,7 +70,7 @@ int error_hint(struct error *err, const char *fmt, ...)
     va_list ap;
 
     if (!err) {
-        return 0;
+        return -EINVAL;
     }
     if (!err->hint) {
         va_start(ap, fmt);
