@@ -9,6 +9,7 @@
 bool unpack_is_packed(const char *path);
 /*
  * Writes the content of @from, unpacked, to a new file @to, with holes for zeros; on failure there
- * is no @to. Errors: EBADMSG (cut off or damaged), I/O errors.
+ * is no @to. Errors: EBADMSG (cut off or damaged; of gzip
+ * the checksum is not compared), I/O errors.
  */
 int unpack_file(const char *from, const char *to, struct error *err);
