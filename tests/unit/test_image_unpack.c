@@ -110,12 +110,14 @@ static void test_cut_off_archive_fails_and_leaves_no_output(void **state)
 
 static void test_damaged_archive_fails_and_leaves_no_output(void **state)
 {
-    /* libarchive does not look at the checksum of gzip, the first of them. */
-    for (size_t i = 1; i < ARRAY_LEN(filters); i++) {
+    /* libarchive does not look at the checksum of gzip, and writes none for zstd and lz4. */
+    static const char *const checked[] = {"bzip2", "xz"};
+
+    for (size_t i = 0; i < ARRAY_LEN(checked); i++) {
         scoped(error_done) struct error err = ERROR_INIT;
         scoped(buf_done) struct buf bytes = BUF_INIT;
 
-        pack(filters[i], DATA_LEN);
+        pack(checked[i], DATA_LEN);
         assert_works(file_read(packed, DATA_LEN, &bytes, &err), &err);
         memset(bytes.data + bytes.len / 2, 0xff, 64);
         assert_int_equal(file_write(packed, bytes.data, bytes.len, 0600, NULL), 0);
