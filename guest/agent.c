@@ -8,14 +8,19 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "boot.h"
+#include "child.h"
 #include "events.h"
 #include "loop.h"
 #include "mux/mux.h"
 #include "ports.h"
 #include "rpc.h"
+#include "steps.h"
+#include "system.h"
 #include "transport.h"
 #include "tunnel.h"
 #include "uevent.h"
+#include "wire.h"
 
 struct agent {
     struct loop *loop;
@@ -28,9 +33,35 @@ struct agent {
     struct rpc *rpc;
     struct mux *mux;
     struct transport *transport;
+    struct children *children;
+    struct boot *boot;   /* NULL: the machine is left alone */
+    struct steps *power; /* the command that takes the machine down */
+    enum { POWER_STAY, POWER_OFF, POWER_REBOOT } wanted; /* once the answer is out */
+    char *replacement; /* program to execute instead of ourselves */
 };
 
 /* Mux and transport, joined: output goes out when the loop is about to wait, in large pieces. */
+
+static void on_power_command_over(unsigned failed, void *arg)
+{
+    struct agent *agent = arg;
+
+    agent->power = NULL;
+}
+
+static void change_power(struct agent *agent)
+{
+    bool reboot = agent->wanted == POWER_REBOOT;
+
+    agent->wanted = POWER_STAY;
+    log_info("the host asks to %s", reboot ? "reboot" : "power off");
+    if (system_power(reboot) == 0 || agent->power) {
+        return;
+    }
+    agent->power = steps_new(agent->children, on_power_command_over, agent);
+    steps_add(agent->power, reboot ? "reboot" : "poweroff", NULL);
+    steps_start(agent->power);
+}
 
 static void on_loop_prepare(void *arg)
 {
@@ -45,6 +76,9 @@ static void on_loop_prepare(void *arg)
             return;
         }
         mux_output_done(agent->mux, done);
+    }
+    if (agent->wanted != POWER_STAY) {
+        change_power(agent);
     }
 }
 
@@ -127,14 +161,33 @@ static void on_ports_changed(struct ports *ports, void *arg)
     struct agent *agent = arg;
 
     events_ports_changed(agent->events);
+    if (agent->boot) {
+        boot_ports_changed(agent->boot);
+    }
+}
+
+static void on_boot_replaced(const char *path, void *arg)
+{
+    struct agent *agent = arg;
+
+    agent->replacement = xstrdup(path);
+    loop_quit(agent->loop);
 }
 
 static void on_rpc_info(lima_guest_v1_Info *info, void *arg)
 {
+    struct agent *agent = arg;
+
+    if (agent->boot) {
+        wire_text(info->instance_id, sizeof(info->instance_id), boot_instance_id(agent->boot));
+    }
 }
 
 static void on_rpc_shutdown(bool reboot, void *arg)
 {
+    struct agent *agent = arg;
+
+    agent->wanted = reboot ? POWER_REBOOT : POWER_OFF;
 }
 
 static void on_signal_readable(int fd, short revents, void *arg)
@@ -143,7 +196,9 @@ static void on_signal_readable(int fd, short revents, void *arg)
     struct signalfd_siginfo info;
 
     while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo != SIGCHLD) {
+        if (info.ssi_signo == SIGCHLD) {
+            children_reap(agent->children);
+        } else {
             loop_quit(agent->loop);
         }
     }
@@ -187,6 +242,8 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     int r;
 
     agent->loop = loop_new();
+    agent->children = children_new(agent->loop);
+    raise_limits();
     r = take_signals(agent, err);
     if (r < 0) {
         return r;
@@ -215,6 +272,9 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
 /* Streams are closed by their owners first; the mux goes last of those that know it. */
 static void close_all(struct agent *agent)
 {
+    boot_free(agent->boot);
+    steps_free(agent->power);
+    children_free(agent->children);
     transport_close(agent->transport);
     rpc_free(agent->rpc);
     tunnels_free(agent->tunnels);
@@ -240,21 +300,47 @@ static void report_all_stages(struct agent *agent)
     }
 }
 
+static void begin_boot(struct agent *agent)
+{
+    agent->boot = boot_new(&(struct boot_options){.loop = agent->loop,
+                                                  .children = agent->children,
+                                                  .events = agent->events,
+                                                  .ports = ports_current(agent->ports),
+                                                  .uevent = agent->uevent,
+                                                  .replaced = on_boot_replaced,
+                                                  .arg = agent});
+    boot_start(agent->boot);
+}
+
+static int run(struct agent *agent, const struct agent_options *options, struct error *err)
+{
+    int r = open_all(agent, options, err);
+
+    if (r < 0) {
+        return r;
+    }
+    log_info("lima-guestagent %s, ports by %s", LIMA_VERSION, ports_method(agent->ports));
+    if (options->no_boot) {
+        report_all_stages(agent);
+    } else {
+        begin_boot(agent);
+    }
+    r = loop_run(agent->loop);
+    return r < 0 ? error_errno(err, -r, "waiting for events") : 0;
+}
+
 int agent_run(const struct agent_options *options, struct error *err)
 {
     struct agent agent = {.signal_fd = -1};
-    int r;
+    scoped(free) char *replacement = NULL;
+    int r = run(&agent, options, err);
 
-    raise_limits();
-    r = open_all(&agent, options, err);
-    if (r == 0) {
-        log_info("lima-guestagent %s, ports by %s", LIMA_VERSION, ports_method(agent.ports));
-        report_all_stages(&agent);
-        r = loop_run(agent.loop);
-        if (r < 0) {
-            error_errno(err, -r, "waiting for events");
-        }
-    }
+    replacement = steal(agent.replacement);
     close_all(&agent);
+    if (r == 0 && replacement) {
+        log_info("going on as '%s' of the seed", replacement);
+        execv(replacement, options->argv);
+        return error_errno(err, errno, "executing '%s'", replacement);
+    }
     return r;
 }

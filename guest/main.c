@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lima-guestagent run [--transport SPEC] [--no-boot] [--debug]
- *                 install
+ *                 install [SEED-FOLDER]     the folder of this program, if not given
  *                 version
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "agent.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "install.h"
 #include "transport.h"
 
 #define EXIT_USAGE 2
@@ -18,6 +21,7 @@ static int usage(FILE *to, int status)
 {
     fputs("Usage: lima-guestagent run [--transport virtio:NAME|unix:PATH|fd:N] [--no-boot] "
           "[--debug]\n"
+          "       lima-guestagent install [SEED-FOLDER]\n"
           "       lima-guestagent version\n",
           to);
     return status;
@@ -37,6 +41,7 @@ static int run_main(int argc, char **argv)
     struct agent_options options = {.transport = "virtio:" TRANSPORT_PORT_DEFAULT};
     scoped(error_done) struct error err = ERROR_INIT;
 
+    options.argv = argv - 1; /* this command's own name is argv[0] here */
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--transport") == 0 && i + 1 < argc) {
             options.transport = argv[++i];
@@ -51,6 +56,23 @@ static int run_main(int argc, char **argv)
     return finish(agent_run(&options, &err), &err);
 }
 
+static int install_command(int argc, char **argv)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    char self[PATH_MAX] = "";
+    char *slash;
+
+    if (argc > 2) {
+        return usage(stderr, EXIT_USAGE);
+    }
+    if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0) {
+        return finish(error_errno(&err, errno, "finding this program"), &err);
+    }
+    slash = strrchr(self, '/');
+    *slash = '\0';
+    return finish(install_main(argc > 1 ? argv[1] : self, &err), &err);
+}
+
 static int version_main(int argc, char **argv)
 {
     puts("lima-guestagent " LIMA_VERSION);
@@ -62,6 +84,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", run_main},
+    {"install", install_command},
     {"version", version_main},
 };
 

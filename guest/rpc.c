@@ -3,9 +3,9 @@
 
 #include <string.h>
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/log.h"
 #include "info.h"
+#include "mux/delimited.h"
 #include "wire.h"
 
 #define REQUEST_MAX 1024 /* body of the largest request message */
@@ -15,14 +15,23 @@ struct call {
     struct call *next, **link;
     struct mux_stream *stream;
     const struct method *method; /* NULL until StreamOpen is read */
-    struct buf in;
+    struct delimited in;
+};
+
+/* A request and what came behind it in the same piece, which is not consumed yet. */
+struct request {
+    const uint8_t *body;
+    size_t len;
+    const uint8_t *rest;
+    size_t rest_len;
 };
 
 struct method {
     const char *name;
     bool has_request;
-    /* Consumes @used bytes and ends or hands on the stream. The call is freed afterwards. */
-    bool (*serve)(struct call *call, const uint8_t *body, size_t len, size_t used);
+    /* Ends or hands on the stream; false when the request is malformed. The call is freed
+     * afterwards. */
+    bool (*serve)(struct call *call, const struct request *request);
 };
 
 struct rpc {
@@ -36,7 +45,7 @@ static void call_free(struct call *call)
     if (call->next) {
         call->next->link = call->link;
     }
-    buf_done(&call->in);
+    delimited_done(&call->in);
     free(call);
 }
 
@@ -81,12 +90,12 @@ static const struct mux_stream_ops answered_ops = {
     .closed = on_idle_closed,
 };
 
+/* The whole answer, then our end. Always true. */
 static bool answer(struct call *call, const pb_msgdesc_t *fields, const void *message)
 {
     uint8_t bytes[WIRE_MAX];
     size_t len = wire_encode(fields, message, bytes);
 
-    mux_stream_consumed(call->stream, call->in.len);
     if (!mux_stream_write_all(call->stream, bytes, len)) {
         /* A peer that asks faster than it reads. */
         mux_stream_reset(call->stream, MUX_RESET_REFUSED);
@@ -97,47 +106,48 @@ static bool answer(struct call *call, const pb_msgdesc_t *fields, const void *me
     return true;
 }
 
-static bool serve_info(struct call *call, const uint8_t *body, size_t len, size_t used)
+static bool serve_info(struct call *call, const struct request *request)
 {
     const struct rpc_options *options = &call->rpc->options;
     lima_guest_v1_Info info = lima_guest_v1_Info_init_zero;
 
     info_fill(&info);
     options->info(&info, options->arg);
+    mux_stream_consumed(call->stream, request->rest_len);
     return answer(call, lima_guest_v1_Info_fields, &info);
 }
 
-static bool serve_events(struct call *call, const uint8_t *body, size_t len, size_t used)
+static bool serve_events(struct call *call, const struct request *request)
 {
-    mux_stream_consumed(call->stream, call->in.len);
+    mux_stream_consumed(call->stream, request->rest_len);
     events_subscribe(call->rpc->options.events, call->stream);
     return true;
 }
 
-static bool serve_tunnel(struct call *call, const uint8_t *body, size_t len, size_t used)
+static bool serve_tunnel(struct call *call, const struct request *request)
 {
-    lima_guest_v1_TunnelRequest request = lima_guest_v1_TunnelRequest_init_zero;
+    lima_guest_v1_TunnelRequest message = lima_guest_v1_TunnelRequest_init_zero;
 
-    if (!wire_decode(body, len, lima_guest_v1_TunnelRequest_fields, &request)) {
+    if (!wire_decode(request->body, request->len, lima_guest_v1_TunnelRequest_fields, &message)) {
         return false;
     }
-    mux_stream_consumed(call->stream, used);
-    tunnel_start(call->rpc->options.tunnels, call->stream, &request, call->in.data + used,
-                 call->in.len - used);
+    tunnel_start(call->rpc->options.tunnels, call->stream, &message, request->rest,
+                 request->rest_len);
     return true;
 }
 
-static bool serve_shutdown(struct call *call, const uint8_t *body, size_t len, size_t used)
+static bool serve_shutdown(struct call *call, const struct request *request)
 {
     const struct rpc_options *options = &call->rpc->options;
-    lima_guest_v1_ShutdownRequest request = lima_guest_v1_ShutdownRequest_init_zero;
+    lima_guest_v1_ShutdownRequest message = lima_guest_v1_ShutdownRequest_init_zero;
     lima_guest_v1_Empty empty = lima_guest_v1_Empty_init_zero;
 
-    if (!wire_decode(body, len, lima_guest_v1_ShutdownRequest_fields, &request)) {
+    if (!wire_decode(request->body, request->len, lima_guest_v1_ShutdownRequest_fields, &message)) {
         return false;
     }
+    mux_stream_consumed(call->stream, request->rest_len);
     answer(call, lima_guest_v1_Empty_fields, &empty);
-    options->shutdown(request.reboot, options->arg);
+    options->shutdown(message.reboot, options->arg);
     return true;
 }
 
@@ -164,64 +174,61 @@ static void refuse(struct call *call, enum mux_reset code)
     call_free(call);
 }
 
-/* Reads StreamOpen. 1 when it is there, 0 when more is needed, -1 when the call was refused. */
-static int read_open(struct call *call)
+/* The code to refuse with, or 0. */
+static enum mux_reset read_open(struct call *call, const uint8_t *body, size_t len)
 {
     lima_guest_v1_StreamOpen open = lima_guest_v1_StreamOpen_init_zero;
-    const uint8_t *body;
-    size_t len, used;
-    int r = wire_split((uint8_t *)call->in.data, call->in.len, REQUEST_MAX, &body, &len, &used);
 
-    if (r == 0) {
-        return 0;
-    }
-    if (r < 0 || !wire_decode(body, len, lima_guest_v1_StreamOpen_fields, &open)) {
-        refuse(call, MUX_RESET_PROTOCOL);
-        return -1;
+    if (!wire_decode(body, len, lima_guest_v1_StreamOpen_fields, &open)) {
+        return MUX_RESET_PROTOCOL;
     }
     call->method = find_method(open.service);
     if (!call->method) {
         log_debug("no service '%s'", open.service);
-        refuse(call, MUX_RESET_UNKNOWN_SERVICE);
-        return -1;
+        return MUX_RESET_UNKNOWN_SERVICE;
     }
-    buf_drop(&call->in, used);
-    mux_stream_consumed(call->stream, used);
-    return 1;
+    return 0;
 }
 
-/* As far as the bytes go; may free the call. */
-static void advance(struct call *call)
+static void serve(struct call *call, const struct request *request)
 {
-    const uint8_t *body = NULL;
-    size_t len = 0, used = 0;
-    int r = 1;
-
-    if (!call->method && read_open(call) != 1) {
-        return;
-    }
-    if (call->method->has_request) {
-        r = wire_split((uint8_t *)call->in.data, call->in.len, REQUEST_MAX, &body, &len, &used);
-    }
-    if (r == 0) {
-        return;
-    }
-    if (r < 0 || !call->method->serve(call, body, len, used)) {
+    if (call->method->serve(call, request)) {
+        call_free(call);
+    } else {
         refuse(call, MUX_RESET_PROTOCOL);
-        return;
     }
-    call_free(call);
 }
 
 static void on_call_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
 {
     struct call *call = arg;
+    struct request request = {.rest = data, .rest_len = len};
+    enum mux_reset code = 0;
 
-    if (buf_put(&call->in, data, len) < 0) {
-        refuse(call, MUX_RESET_PROTOCOL);
-        return;
+    while (request.rest_len && !code) {
+        bool opened = call->method;
+        size_t used;
+        int r = delimited_next(&call->in, request.rest, request.rest_len, &used, &request.body,
+                               &request.len);
+
+        if (r < 0) {
+            code = MUX_RESET_PROTOCOL;
+            break;
+        }
+        mux_stream_consumed(stream, used);
+        request.rest += used;
+        request.rest_len -= used;
+        if (r == 1 && !opened) {
+            code = read_open(call, request.body, request.len);
+        }
+        if (r == 1 && !code && (opened || !call->method->has_request)) {
+            serve(call, &request);
+            return;
+        }
     }
-    advance(call);
+    if (code) {
+        refuse(call, code);
+    }
 }
 
 static void on_call_fin(struct mux_stream *stream, void *arg)
@@ -250,7 +257,7 @@ void rpc_accept(struct rpc *rpc, struct mux_stream *stream)
                           .next = rpc->calls,
                           .link = &rpc->calls,
                           .stream = stream,
-                          .in = BUF_INIT_CAP(MUX_WINDOW)};
+                          .in = DELIMITED_INIT(REQUEST_MAX)};
     if (call->next) {
         call->next->link = &call->next;
     }

@@ -10,16 +10,11 @@
 #include <stdint.h>
 #include "base/macros.h"
 #include "guest.pb.h"
+#include "mux/delimited.h"
 
-#define WIRE_LENGTH_MAX 5                                            /* bytes of the varint */
-#define WIRE_MAX        (WIRE_LENGTH_MAX + lima_guest_v1_Event_size) /* of our largest message */
+/* Of our largest message. */
+#define WIRE_MAX (DELIMITED_PREFIX_MAX + lima_guest_v1_Event_size)
 
-/*
- * The first message in @data: 1 with its body, 0 when more bytes are needed, -EBADMSG when the
- * length is malformed or above @max. @ret_used: bytes up to the end of the body.
- */
-int wire_split(const uint8_t *data, size_t len, size_t max, const uint8_t **ret_body,
-               size_t *ret_body_len, size_t *ret_used);
 /* Body to struct; false when malformed or beyond the bounds of guest.options. */
 bool wire_decode(const uint8_t *body, size_t len, const pb_msgdesc_t *fields, void *ret);
 /* Struct to length and body. @out has WIRE_MAX bytes. Returns how many; asserts that it fits. */
