@@ -29,10 +29,10 @@
 #include "driver/qemu/tail.h"
 #include "driver/qemu/validate.h"
 #include "instance/layout.h"
+#include "instance/mac.h"
 #include "util/file.h"
 #include "util/path.h"
 #include "util/process.h"
-#include "util/sys.h"
 
 #define BACKLOG          64
 #define CMDLINE_MAX      4096
@@ -388,8 +388,8 @@ static int build_argv(struct driver *driver, struct strv *argv, struct error *er
     scoped(free) char *kernel = file_of(driver, LAYOUT_KERNEL);
     scoped(free) char *initrd = file_of(driver, LAYOUT_INITRD);
     scoped(free) char *cmdline_path = file_of(driver, LAYOUT_KERNEL_CMD);
-    scoped(free) char *cmdline = NULL, *machine_id = sys_machine_id();
-    scoped(free) char *mac = qemu_mac(machine_id, driver->dir);
+    scoped(free) char *cmdline = NULL;
+    scoped(free) char *mac = instance_mac(driver->dir);
     scoped(qemu_firmware_done) struct qemu_firmware fw = {0};
     struct qemu_args in = {
         .config = driver->config,

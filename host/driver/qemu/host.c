@@ -12,7 +12,6 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
-#include "util/digest.h"
 #include "util/file.h"
 
 #define HEAD_SIZE      8
@@ -83,15 +82,6 @@ int qemu_port_check(int port, struct error *err)
         return error_errno(err, errno, "port %d of 127.0.0.1 for ssh", port);
     }
     return 0;
-}
-
-char *qemu_mac(const char *machine_id, const char *instance_dir)
-{
-    scoped(free) char *text = xasprintf("%s%s", machine_id, instance_dir);
-    unsigned char d[3];
-
-    digest_sha256(text, strlen(text), d, sizeof(d));
-    return xasprintf("52:55:55:%02x:%02x:%02x", d[0], d[1], d[2]);
 }
 
 int qemu_process_args(int pid, struct strv *ret, struct error *err)

@@ -14,8 +14,6 @@ const char *qemu_disk_format_of(const void *head, size_t len);
 bool qemu_io_uring_works(void);
 /* Errors: EADDRINUSE, and others of bind(). */
 int qemu_port_check(int port, struct error *err);
-/* The first network card's address: the same at each start, another one for each instance. */
-char *qemu_mac(const char *machine_id, const char *instance_dir) _nonnull_;
 /* The process's arguments; ESRCH when there is no such process. */
 int qemu_process_args(int pid, struct strv *ret, struct error *err);
 /* Last lines of a log file, on one line; "" when there are none. Caller frees. */

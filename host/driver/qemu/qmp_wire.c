@@ -58,6 +58,9 @@ static uint64_t object_id(jv object)
 
 static bool parse_greeting(jv body, jv object, struct qmp_message *message)
 {
+    if (jv_get_kind(body) != JV_KIND_OBJECT) {
+        return false;
+    }
     message->data = object_get(body, "version");
     return jv_get_kind(message->data) == JV_KIND_OBJECT;
 }
