@@ -34,6 +34,7 @@
 #include "util/process.h"
 
 #define POWERDOWN_PATIENCE_MS 180000 /* from asking the guest to power down to killing the VM */
+#define EARLY_PATIENCE_MS     15000  /* the same while no agent speaks: likely nobody listens */
 #define RECONNECT_MIN_MS      50
 #define RECONNECT_MAX_MS      2000
 #define START_TRIES           5 /* with another ssh port each time */
@@ -101,32 +102,25 @@ static void on_patience_end(void *arg)
 {
     struct agent *a = arg;
 
-    log_warn("the guest did not power down within %d s, killing it and ignoring what it was doing",
-             POWERDOWN_PATIENCE_MS / 1000);
+    log_warn("the guest did not power down in time, killing it and ignoring what it was doing");
     kill_vm(a);
 }
 
-/* Before the guest's agent has spoken nobody in the guest would notice a power button. */
-static bool guest_listens(const struct agent *a)
-{
-    return boot_state(a->boot) == BOOT_STATE_GUEST || boot_state(a->boot) == BOOT_STATE_READY ||
-           a->config->plain;
-}
-
+/* A second signal is from someone who does not want to wait. */
 static void on_stop_signal(int signo, void *arg)
 {
     struct agent *a = arg;
     scoped(error_done) struct error err = ERROR_INIT;
+    bool early = boot_state(a->boot) < BOOT_STATE_GUEST && !a->config->plain;
 
-    if (a->stopping || !guest_listens(a)) {
-        log_info("received %s, ending the VM at once", strsignal(signo));
-        a->stopping = true;
+    if (a->stopping) {
+        log_info("received %s again, ending the VM at once", strsignal(signo));
         kill_vm(a);
         return;
     }
     a->stopping = true;
     log_info("received %s, shutting down the guest", strsignal(signo));
-    loop_timer_set(a->patience, POWERDOWN_PATIENCE_MS);
+    loop_timer_set(a->patience, early ? EARLY_PATIENCE_MS : POWERDOWN_PATIENCE_MS);
     if (a->ops->shutdown(a->driver, &err) < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "the guest cannot be asked to power down, ignoring it");
         kill_vm(a);
