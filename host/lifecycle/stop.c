@@ -36,7 +36,7 @@ static int remove_leftovers(const char *path, struct error *err)
         for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
             if (str_ends(entry->d_name, suffixes[i])) {
                 scoped(free) char *file = path_join(path, entry->d_name);
-                int r = file_remove(file, err);
+                int r = file_remove_tree(file, err);
 
                 if (r < 0) {
                     return r;
