@@ -168,6 +168,7 @@ test_a_qemu_that_cannot_start_is_named() {
 test_a_qemu_killed_while_booting_ends_the_start_at_once() {
 	local starter vm before
 
+	rm -f "$(events bad)" # of the start before
 	FAKE_QEMU_GUEST_MS=3600000 background "$LIMACTL" start bad 2>"$TMP/err"
 	starter=$PID
 	wait_line "$(events bad)" '"stage"' 10
@@ -196,6 +197,7 @@ test_a_start_without_progress_is_given_up_and_taken_down() {
 test_ctrl_c_leaves_a_vm_that_can_be_waited_for_or_stopped() {
 	local starter
 
+	rm -f "$(events bad)" # of the start before
 	FAKE_QEMU_GUEST_MS=2000 background "$LIMACTL" start bad 2>"$TMP/err"
 	starter=$PID
 	wait_line "$(events bad)" '"stage"' 10
