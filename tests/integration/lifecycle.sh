@@ -45,9 +45,9 @@ status_of() {
 	"$LIMACTL" list --format '{{.Status}}' "$1" 2>/dev/null
 }
 
-# Answers each connection with the line "hello".
+# Answers each connection to port $1 with the line "hello".
 serve() {
-	background python3 -u - "$1" <<-'PYTHON'
+	cat >"$TMP/serve.py" <<-'PYTHON'
 		import socket, sys
 		s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 		while True:
@@ -55,6 +55,7 @@ serve() {
 		    c.sendall(b"hello\n")
 		    c.close()
 	PYTHON
+	background python3 "$TMP/serve.py" "$1"
 }
 
 # The first line that a connection to port $1 gives.
@@ -168,7 +169,7 @@ test_a_qemu_that_cannot_start_is_named() {
 test_a_qemu_killed_while_booting_ends_the_start_at_once() {
 	local starter vm before
 
-	rm -f "$(events bad)" # of the start before
+	: >"$(events bad)" # the start before is over
 	FAKE_QEMU_GUEST_MS=3600000 background "$LIMACTL" start bad 2>"$TMP/err"
 	starter=$PID
 	wait_line "$(events bad)" '"stage"' 10
@@ -197,7 +198,7 @@ test_a_start_without_progress_is_given_up_and_taken_down() {
 test_ctrl_c_leaves_a_vm_that_can_be_waited_for_or_stopped() {
 	local starter
 
-	rm -f "$(events bad)" # of the start before
+	: >"$(events bad)" # the start before is over
 	FAKE_QEMU_GUEST_MS=2000 background "$LIMACTL" start bad 2>"$TMP/err"
 	starter=$PID
 	wait_line "$(events bad)" '"stage"' 10
