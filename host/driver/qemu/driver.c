@@ -513,11 +513,12 @@ static int launch(struct driver *driver, int *fds, struct error *err)
     if (r == 0) {
         r = spawn(driver, &argv, fds, err);
     }
-    close_sockets(fds);
     if (r < 0) {
+        close_sockets(fds);
         return r;
     }
     r = follow(driver, false, err);
+    close_sockets(fds); /* only now: a QEMU that has ended already is told of by on_qemu_exit() */
     if (r < 0) {
         kill(driver->pid, SIGKILL);
         loop_child_free(steal(driver->child));
