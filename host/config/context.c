@@ -21,3 +21,15 @@ char *config_context_place(const struct config_context *context, const char *pat
     }
     return xstrdup(name);
 }
+
+char *config_hostname(const char *instance)
+{
+    char *name = xasprintf("lima-%s", instance);
+
+    for (char *p = name; *p; p++) {
+        if (*p == '.' || *p == '_') {
+            *p = '-';
+        }
+    }
+    return name;
+}

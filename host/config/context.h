@@ -25,3 +25,6 @@ struct config_context {
  * of the own file. Caller frees.
  */
 char *config_context_place(const struct config_context *context, const char *path) _nonnull_;
+
+/* The guest's host name: "lima-" and @instance with every '.' and '_' as '-'. Caller frees. */
+char *config_hostname(const char *instance) _nonnull_;

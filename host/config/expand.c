@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/alloc.h"
-#include "config/load.h"
 #include "config/schema.h"
 #include "util/path.h"
 #include "util/strv.h"

@@ -236,15 +236,3 @@ void config_free(struct config *config)
     free(config->dir);
     free(config);
 }
-
-char *config_hostname(const char *instance)
-{
-    char *name = xasprintf("lima-%s", instance);
-
-    for (char *p = name; *p; p++) {
-        if (*p == '.' || *p == '_') {
-            *p = '-';
-        }
-    }
-    return name;
-}

@@ -22,7 +22,9 @@ struct config_load_options {
     struct strv *warnings;  /* not NULL: the warnings go here instead */
 };
 
-/* Reads and loads @path. Errors: ENOENT (@path itself), EINVAL (all problems, joined by newlines).
+/*
+ * Reads and loads @path. Errors: ENOENT (@path itself), EFBIG, EINVAL (all problems, joined by
+ * newlines).
  */
 int config_load(const char *path, const struct config_load_options *options, struct config **ret,
                 struct error *err);
@@ -31,9 +33,6 @@ int config_load_text(const char *name, const char *text, const struct config_loa
                      struct config **ret, struct error *err);
 void config_free(struct config *config);
 SCOPED_PTR(struct config, config_free)
-
-/* The guest's host name: "lima-" and @instance with every '.' and '_' as '-'. Caller frees. */
-char *config_hostname(const char *instance) _nonnull_;
 
 /* The effective configuration with the file's own keys, for list --json and validate --fill. */
 jv config_dump(const struct config *config);

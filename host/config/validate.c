@@ -23,11 +23,9 @@ struct item {
     struct config_report *report;
 };
 
-static void item_error(const struct item *item, const char *key, const char *fmt, ...)
-    _printf_(3, 4);
-
 /* "PLACE: 'PATH.KEY' fmt" */
-static void item_error(const struct item *item, const char *key, const char *fmt, ...)
+static _printf_(3, 4) void item_error(const struct item *item, const char *key, const char *fmt,
+                                      ...)
 {
     scoped(free) char *text = NULL;
     va_list ap;
@@ -291,10 +289,8 @@ struct whole {
 };
 
 /* "PLACE: 'PATH' fmt" */
-static void whole_error(const struct whole *whole, const char *path, const char *fmt, ...)
-    _printf_(3, 4);
-
-static void whole_error(const struct whole *whole, const char *path, const char *fmt, ...)
+static _printf_(3, 4) void whole_error(const struct whole *whole, const char *path, const char *fmt,
+                                       ...)
 {
     scoped(free) char *place = config_context_place(whole->context, path);
     scoped(free) char *text = NULL;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config_fixture.h"
 
+#include "config/context.h"
+
 static void test_shortest_file_is_an_image(void **state)
 {
     scoped(config_free) struct config *config = fixture_config(*state, IMAGE);
