@@ -342,22 +342,6 @@ char *process_find_program(const char *name)
     return NULL;
 }
 
-pid_t process_read_pidfile(const char *path)
-{
-    scoped(buf_done) struct buf text = BUF_INIT;
-    char *end;
-    long pid;
-
-    if (file_read(path, PIDFILE_MAX, &text, NULL) < 0) {
-        return 0;
-    }
-    pid = strtol(buf_str(&text), &end, 10);
-    if (pid <= 0 || pid > INT_MAX || (*end && *end != '\n')) {
-        return 0;
-    }
-    return kill((pid_t)pid, 0) == 0 || errno == EPERM ? (pid_t)pid : 0;
-}
-
 static int wait_pidfd(int fd, int64_t timeout_ms)
 {
     int64_t deadline = timeout_ms < 0 ? -1 : loop_now_ms() + timeout_ms;
@@ -377,6 +361,29 @@ static int wait_pidfd(int fd, int64_t timeout_ms)
             return -errno;
         }
     }
+}
+
+bool process_alive(pid_t pid)
+{
+    scoped(fd_close) int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    return fd >= 0 && wait_pidfd(fd, 0) < 0;
+}
+
+pid_t process_read_pidfile(const char *path)
+{
+    scoped(buf_done) struct buf text = BUF_INIT;
+    char *end;
+    long pid;
+
+    if (file_read(path, PIDFILE_MAX, &text, NULL) < 0) {
+        return 0;
+    }
+    pid = strtol(buf_str(&text), &end, 10);
+    if (pid <= 0 || pid > INT_MAX || (*end && *end != '\n')) {
+        return 0;
+    }
+    return process_alive((pid_t)pid) ? (pid_t)pid : 0;
 }
 
 int process_wait(pid_t pid, int64_t timeout_ms)

@@ -52,6 +52,8 @@ int process_run(const char *const *argv, struct error *err);
 /* Full path of @name found in PATH (a name with '/' is only tested), or NULL. Caller frees. */
 char *process_find_program(const char *name);
 
+/* False also for a zombie, which kill(pid, 0) takes for alive. */
+bool process_alive(pid_t pid);
 /* Reads a pid file ("PID\n"). Returns the pid if it names a live process, else 0. */
 pid_t process_read_pidfile(const char *path);
 /* kill() through a pidfd, then waits for the end up to @timeout_ms. -ETIMEDOUT; ESRCH counts as
