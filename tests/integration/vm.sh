@@ -1,0 +1,361 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Real machines: QEMU, the kernel and cloud-init of an image that is built from Debian's packages once per
+# build folder. Few machines are booted and much is asked of each; tests run in the order given below and
+# build upon each other.
+#
+# Meson gives VM_IMAGES, the folder that keeps the image, and LIMA_DATADIR.
+
+. "$(dirname "$0")/lib.sh"
+
+here=$(cd "$(dirname "$0")" && pwd)
+: "${VM_IMAGES:?is set by meson test}"
+
+for program in qemu-system-x86_64 qemu-img mmdebstrap ssh python3 curl; do
+    command -v "$program" >/dev/null || skip_all "$program is not installed"
+done
+[ "$(uname -m)" = x86_64 ] || skip_all "no image for $(uname -m) is built here yet"
+
+mkdir -p "$VM_IMAGES" "$LIMA_HOME"
+chmod 700 "$LIMA_HOME"
+ln -s "$VM_IMAGES" "$LIMA_HOME/_images"
+
+# Seconds: generous, since a machine may be emulated on a busy host. The product's own bounds are tested
+# by numbers of their own.
+BOOT=600
+DIR=$LIMA_HOME/a
+
+# In the guest; never interactive.
+guest() {
+    limactl shell --workdir / a "$@" </dev/null
+}
+
+write_template() {
+    cat >"$TMP/a.yaml" <<YAML
+images:
+- location: image:debian-12
+  arch: x86_64
+cpus: 2
+memory: 1GiB
+disk: 6GiB
+user:
+  name: tester
+  comment: "Tester: of 'odd' \\"names\\""
+env:
+  GREETING: "hello world"
+param:
+  word: "one 'two' \\"three\\" \$four"
+provision:
+- mode: boot
+  script: |
+    echo "boot \$PARAM_word" >>/var/tmp/boot-script
+- mode: system
+  script: |
+    #!/bin/bash
+    echo "\$(id -un) \$PARAM_word" >/var/tmp/system-script
+- mode: user
+  script: |
+    #!/bin/bash
+    echo "\$(id -un) \$HOME \$PARAM_word" >/var/tmp/user-script
+probes:
+- description: "the scripts have run"
+  script: |
+    #!/bin/bash
+    test -e /var/tmp/user-script
+  hint: "see /var/tmp"
+YAML
+}
+
+test_an_image_is_built_once() {
+    local info=$VM_IMAGES/debian-12/info.json before
+
+    limactl image build debian-12
+    before=$(stat -c %Y "$info")
+    limactl image build debian-12
+    [ "$(stat -c %Y "$info")" = "$before" ] || fail "it was built again"
+}
+
+test_start_of_a_new_instance_ends_ready() {
+    write_template
+    expect 0 limactl --tty=false start --timeout "${BOOT}s" --name a "$TMP/a.yaml"
+    has err READY
+}
+
+test_shell_passes_the_exit_status_on() {
+    expect 37 guest sh -c 'exit 37'
+    expect 0 guest -- true
+    expect 1 guest false
+    expect 143 guest sh -c 'kill $$'
+}
+
+test_shell_passes_arguments_on_unchanged() {
+    local odd=$'two  words\nline 2\n\t\'single\' "double" $HOME `id` \\ * ~ ; & | > #'
+
+    expect 0 guest printf '%s|' "$odd" '' -n '$(exit 3)'
+    is "$odd||-n|\$(exit 3)|"
+    expect 0 guest sh -c 'sh -c "printf %s \"nested '"'"'quotes'"'"'\""'
+    is "nested 'quotes'"
+    expect 0 guest FOO='a b' sh -c 'echo "$FOO"'
+    is 'a b'
+    expect 0 limactl shell --workdir /usr a pwd
+    is /usr
+    expect 0 env VAR='x "y"' limactl shell --preserve-env --workdir / a sh -c 'echo "$VAR"'
+    is 'x "y"'
+    printf 'in\0put' | limactl shell --workdir / a cat | cmp - <(printf 'in\0put')
+}
+
+test_shell_works_under_the_name_lima() {
+    expect 0 env LIMA_INSTANCE=a LIMACTL="$LIMACTL" "$LIMA" uname -s
+    is Linux
+}
+
+test_list_shows_what_runs() {
+    limactl list --json a >"$TMP/list.json"
+    python3 - "$TMP/list.json" "$DIR" <<'PYTHON'
+import json, os, sys
+got = json.load(open(sys.argv[1]))
+want = {"name": "a", "status": "Running", "hostname": "lima-a", "dir": sys.argv[2], "vmType": "qemu",
+        "arch": "x86_64", "cpus": 2, "memory": 1 << 30, "disk": 6 << 30, "sshAddress": "127.0.0.1",
+        "protected": False}
+for key, value in want.items():
+    assert got.get(key) == value, (key, got.get(key), value)
+assert 0 < got["sshLocalPort"] < 65536, got
+for key in ("hostAgentPID", "driverPID"):
+    os.kill(got[key], 0)
+PYTHON
+    expect 0 limactl list --format '{{.Status}} {{.SSHLocalPort}}' a
+    [ "$(cat "$TMP/out")" = "Running $(sed -n 's/^  Port //p' "$DIR/ssh.config")" ]
+    ssh -F "$DIR/ssh.config" lima-a true
+}
+
+test_the_guest_is_as_configured() {
+    expect 0 guest id -un
+    is tester
+    expect 0 guest sh -c 'echo "$HOME" && hostname && getent hosts host.lima.internal | cut -d" " -f1'
+    is $'/home/tester.guest\nlima-a\n192.168.5.2'
+    expect 0 guest sh -c 'echo "$GREETING"; sudo -n id -u; nproc'
+    is $'hello world\n0\n2'
+    expect 0 guest sh -c 'getent passwd tester | cut -d: -f5'
+    is "Tester of 'odd' \"names\""
+    # The root file system fills the disk.
+    expect 0 guest sh -c 'test "$(df --output=size -B1M / | tail -1)" -gt 5000'
+    # What is on the seed is root's alone.
+    expect 2 guest ls /mnt/lima-cidata/
+}
+
+test_scripts_have_run_as_the_right_users() {
+    local word="one 'two' \"three\" \$four"
+
+    expect 0 guest cat /var/tmp/boot-script /var/tmp/system-script /var/tmp/user-script
+    is "boot $word"$'\n'"root $word"$'\n'"tester /home/tester.guest $word"
+}
+
+test_a_listener_is_forwarded_as_long_as_it_listens() {
+    guest sudo systemd-run --quiet --unit=web --working-directory=/usr/share/doc \
+        python3 -m http.server 8080
+    "$here/vm_traffic.py" wait 8080 open 60
+    curl -fsS --max-time 60 http://127.0.0.1:8080/ >"$TMP/index"
+    grep -q openssh-server "$TMP/index"
+    wait_line "$DIR/ha.stdout.log" '"forwarding".*8080' 5
+    guest sudo systemctl stop web
+    "$here/vm_traffic.py" wait 8080 closed 10
+}
+
+descriptors() {
+    echo "host $(find "/proc/$(cat "$DIR/ha.pid")/fd" -mindepth 1 | wc -l)"
+    echo "guest $(guest sudo sh -c 'ls /proc/$(pidof lima-guestagent | cut -d" " -f1)/fd | wc -l')"
+}
+
+test_a_thousand_connections_leave_nothing_behind() {
+    local before
+
+    limactl shell --workdir / a sudo tee /usr/local/bin/traffic <"$here/vm_traffic.py" >/dev/null
+    guest sudo chmod +x /usr/local/bin/traffic
+    guest sudo systemd-run --quiet --unit=echo -p LimitNOFILE=4096 /usr/local/bin/traffic serve 7100
+    "$here/vm_traffic.py" wait 7100 open 60
+    "$here/vm_traffic.py" call 7100 20 20
+    before=$(descriptors)
+    "$here/vm_traffic.py" call 7100 1000 200
+    for _ in 1 2 3 4 5; do
+        [ "$(descriptors)" != "$before" ] || return 0
+    done
+    fail "descriptors before: $before; after: $(descriptors)"
+}
+
+test_a_killed_host_agent_is_replaced_without_a_reboot() {
+    local boot agent vm
+
+    boot=$(guest cat /proc/sys/kernel/random/boot_id)
+    agent=$(cat "$DIR/ha.pid")
+    vm=$(cat "$DIR/qemu.pid")
+    kill -KILL "$agent"
+    wait_gone "$agent" 5
+    expect 0 limactl list --format '{{.Status}}' a
+    is Broken
+    expect 0 limactl --tty=false start --timeout 120s a
+    has err READY
+    [ "$(cat "$DIR/qemu.pid")" = "$vm" ] || fail "it is another QEMU"
+    [ "$(guest cat /proc/sys/kernel/random/boot_id)" = "$boot" ] || fail "the guest was rebooted"
+    "$here/vm_traffic.py" wait 7100 open 10
+    "$here/vm_traffic.py" call 7100 20 20
+}
+
+test_stop_powers_the_guest_down() {
+    local agent vm
+
+    agent=$(cat "$DIR/ha.pid")
+    vm=$(cat "$DIR/qemu.pid")
+    expect 0 limactl stop a
+    wait_gone "$agent" 1
+    wait_gone "$vm" 1
+    expect 0 limactl list --format '{{.Status}}' a
+    is Stopped
+    [ -z "$(find "$DIR" -name '*.pid' -o -name '*.sock')" ] || fail "left behind: $(ls "$DIR")"
+}
+
+test_a_later_start_needs_no_cloud_init() {
+    expect 0 limactl --tty=false start --timeout "${BOOT}s" a
+    has err READY
+    expect 0 guest sudo journalctl -q -b 0 -o cat -u cloud-init-local -u cloud-init -u cloud-init-main
+    is ''
+    expect 0 guest wc -l /var/tmp/boot-script
+    is '2 /var/tmp/boot-script'
+}
+
+test_the_journal_tells_of_an_orderly_end() {
+    expect 0 guest sudo journalctl -q -b -1 -o cat -n 200
+    has out 'Power-Off'
+}
+
+test_a_changed_seed_is_applied_by_cloud_init() {
+    limactl stop a
+    echo 'timezone: Asia/Tokyo' >>"$DIR/lima.yaml"
+    expect 0 limactl --tty=false start --timeout "${BOOT}s" a
+    expect 0 guest date +%Z
+    is JST
+}
+
+test_a_failing_script_is_named_with_its_last_lines() {
+    limactl stop a
+    cat >"$TMP/fail.yaml" <<'YAML'
+- mode: system
+  script: |
+    #!/bin/bash
+    echo "about to fail"
+    echo "for a reason" >&2
+    exit 7
+YAML
+    python3 - "$DIR/lima.yaml" "$TMP/fail.yaml" <<'PYTHON'
+import sys
+text = open(sys.argv[1]).read()
+item = open(sys.argv[2]).read()
+open(sys.argv[1], "w").write(text.replace("probes:\n", item + "probes:\n", 1))
+PYTHON
+    expect 1 limactl --tty=false start --timeout "${BOOT}s" a
+    has err 'system'
+    has err '7'
+    has err 'for a reason'
+    expect 0 guest true
+}
+
+test_qemu_killed_during_boot_ends_start_at_once() {
+    local start begin vm
+
+    limactl stop a
+    limactl --tty=false start --timeout "${BOOT}s" a >"$TMP/start.out" 2>&1 &
+    start=$!
+    wait_line "$DIR/serial.log" 'systemd' 120
+    vm=$(cat "$DIR/qemu.pid")
+    begin=$(now)
+    kill -KILL "$vm"
+    if wait "$start"; then
+        fail "start succeeded"
+    fi
+    [ $(($(now) - begin)) -lt 2000 ] || fail "it took $(($(now) - begin)) ms"
+    cat "$TMP/start.out"
+    grep -qi 'qemu' "$TMP/start.out"
+    grep -qi 'signal 9\|killed' "$TMP/start.out"
+    expect 0 limactl list --format '{{.Status}}' a
+    is Stopped
+}
+
+blank() {
+    truncate -s 64M "$TMP/blank.img"
+    printf 'images:\n- location: %s\n  arch: x86_64\nmemory: 512MiB\ncpus: 1\ndisk: 64MiB\n%s\n' \
+        "$TMP/blank.img" "$2" >"$TMP/$1.yaml"
+    local begin
+    begin=$(now)
+    expect 1 limactl --tty=false start --timeout 120s --name "$1" "$TMP/$1.yaml"
+    [ $(($(now) - begin)) -lt 30000 ] || fail "it took $(($(now) - begin)) ms"
+    grep -qi 'boot' "$TMP/err"
+    limactl delete -f "$1"
+}
+
+test_a_blank_disk_is_noticed_by_the_bios() {
+    blank bios 'firmware: {legacyBIOS: true}'
+    grep -qi 'no bootable device' "$TMP/err"
+}
+
+test_a_blank_disk_is_noticed_by_uefi() {
+    blank uefi ''
+}
+
+test_a_plain_machine_boots_by_uefi_and_runs_its_scripts() {
+    cat >"$TMP/p.yaml" <<YAML
+images:
+- location: $VM_IMAGES/debian-12/disk
+  arch: x86_64
+cpus: 2
+memory: 1GiB
+disk: 6GiB
+plain: true
+user:
+  name: tester
+provision:
+- mode: system
+  script: |
+    #!/bin/bash
+    id -un >/var/tmp/system-script
+- mode: user
+  script: |
+    #!/bin/bash
+    id -un >/var/tmp/user-script
+YAML
+    expect 0 limactl --tty=false start --timeout "${BOOT}s" --name p "$TMP/p.yaml"
+    limactl shell --workdir / p sudo cloud-init status --wait
+    expect 0 limactl shell --workdir / p cat /var/tmp/system-script /var/tmp/user-script
+    is $'root\ntester'
+    expect 1 limactl shell --workdir / p pidof lima-guestagent
+    expect 0 limactl shell --workdir / p test -d /sys/firmware/efi
+    limactl stop p
+}
+
+test_delete_leaves_nothing() {
+    limactl delete -f a p
+    [ ! -e "$LIMA_HOME/a" ] && [ ! -e "$LIMA_HOME/p" ] || fail "a folder is left"
+    ! pgrep -f "$LIMA_HOME/[ap]/" || fail "a process is left"
+    ! grep -F "$LIMA_HOME/" /proc/net/unix || fail "a socket is left"
+}
+
+run_tests \
+    test_an_image_is_built_once \
+    test_start_of_a_new_instance_ends_ready \
+    test_shell_passes_the_exit_status_on \
+    test_shell_passes_arguments_on_unchanged \
+    test_shell_works_under_the_name_lima \
+    test_list_shows_what_runs \
+    test_the_guest_is_as_configured \
+    test_scripts_have_run_as_the_right_users \
+    test_a_listener_is_forwarded_as_long_as_it_listens \
+    test_a_thousand_connections_leave_nothing_behind \
+    test_a_killed_host_agent_is_replaced_without_a_reboot \
+    test_stop_powers_the_guest_down \
+    test_a_later_start_needs_no_cloud_init \
+    test_the_journal_tells_of_an_orderly_end \
+    test_a_changed_seed_is_applied_by_cloud_init \
+    test_a_failing_script_is_named_with_its_last_lines \
+    test_qemu_killed_during_boot_ends_start_at_once \
+    test_a_blank_disk_is_noticed_by_the_bios \
+    test_a_blank_disk_is_noticed_by_uefi \
+    test_a_plain_machine_boots_by_uefi_and_runs_its_scripts \
+    test_delete_leaves_nothing
