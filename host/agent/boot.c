@@ -12,12 +12,20 @@
 #define CONSOLE_LINE_MAX 120
 #define ERRORS_MAX       64 /* scripts that a guest can make us remember */
 
+/* Where in a terminal's escape sequence (ECMA-48) the console stands. */
+enum escape {
+    ESCAPE_NONE,
+    ESCAPE_BEGUN,    /* behind ESC */
+    ESCAPE_SEQUENCE, /* behind ESC [ */
+};
+
 struct boot {
     const struct boot_events *events;
     void *arg;
     enum boot_state state;
     struct strv errors;
     struct buf line; /* of the console, so far */
+    enum escape escape;
     int64_t console_said_ms;
 };
 
@@ -89,9 +97,30 @@ void boot_started(struct boot *boot)
     }
 }
 
+/* True while @c belongs to an escape sequence, which is not for showing. */
+static bool skip_escape(struct boot *boot, char c)
+{
+    if (c == '\033') {
+        boot->escape = ESCAPE_BEGUN;
+        return true;
+    }
+    if (boot->escape == ESCAPE_NONE) {
+        return false;
+    }
+    if (boot->escape == ESCAPE_BEGUN && c == '[') {
+        boot->escape = ESCAPE_SEQUENCE;
+    } else if (boot->escape == ESCAPE_BEGUN || (c >= '@' && c <= '~')) {
+        boot->escape = ESCAPE_NONE;
+    }
+    return true;
+}
+
 /* Collects printable characters; true at the end of a line that has any. */
 static bool console_feed(struct boot *boot, char c)
 {
+    if (skip_escape(boot, c)) {
+        return false;
+    }
     if (c == '\n' || c == '\r') {
         return boot->line.len > 0;
     }

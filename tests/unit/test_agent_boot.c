@@ -123,10 +123,23 @@ static void test_console_is_shown_only_while_booting_and_not_too_often(void **st
     assert_int_equal(seen->progress.len, 0);
     boot_started(seen->boot);
     boot_console(seen->boot, noise, sizeof(noise));
-    boot_console(seen->boot, "\x1b\x01\n", 3);
+    boot_console(seen->boot, "\x1b[0;1;31m\x01\n", 11);
     boot_console(seen->boot, "second\nthird\n", 13);
     assert_int_equal(seen->progress.len, 2);
     assert_int_equal(strlen(seen->progress.items[1]), strlen("booting|") + 120);
+}
+
+static void test_escape_sequences_are_not_shown_even_when_cut(void **state)
+{
+    static const char text[] = "\x1b[2J[\x1b[0;32m  OK  \x1b[0m] Started \x1b"
+                               "cssh\n";
+    struct seen *seen = *state;
+
+    boot_started(seen->boot);
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        boot_console(seen->boot, &text[i], 1);
+    }
+    assert_string_equal(seen->progress.items[1], "booting|[  OK  ] Started ssh");
 }
 
 int main(void)
@@ -140,6 +153,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_console_is_shown_only_while_booting_and_not_too_often,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_escape_sequences_are_not_shown_even_when_cut, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
