@@ -402,11 +402,13 @@ static char *left_column(const struct cmd_flag *flag)
 static void put_help(struct buf *out, const struct cmd_flag *flag, size_t width)
 {
     scoped(free) char *left = left_column(flag);
+    bool first = true;
 
     buf_printf(out, "%-*s   ", (int)width, left);
     for (const char *c = flag->help; *c; c++) {
         if (*c != '`') {
-            buf_putc(out, c == flag->help ? (char)toupper((unsigned char)*c) : *c);
+            buf_putc(out, first ? (char)toupper((unsigned char)*c) : *c);
+            first = false;
         }
     }
     if (flag->value && *flag->value && !str_eq(flag->value, "false")) {

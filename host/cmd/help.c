@@ -28,10 +28,12 @@ static const struct {
 
 char *cmd_use_line(const struct cmd *parent, const struct cmd *cmd)
 {
-    if (!cmd) {
-        return xasprintf("limactl%s%s", parent ? " " : "", parent ? parent->use : "");
-    }
-    return xasprintf("limactl %s%s%s", parent ? parent->name : "", parent ? " " : "", cmd->use);
+    const char *end = cmd->subcommands              ? " [command]"
+                      : strstr(cmd->use, "[flags]") ? ""
+                                                    : " [flags]";
+
+    return xasprintf("limactl %s%s%s%s", parent ? parent->name : "", parent ? " " : "", cmd->use,
+                     end);
 }
 
 static void put_list(struct buf *out, const char *title, const struct cmd *const *table,
@@ -78,11 +80,7 @@ static void put_command(struct buf *out, const struct cmd *parent, const struct 
     scoped(free) char *use = cmd_use_line(parent, cmd);
 
     buf_printf(out, "%s\n", cmd->help ? cmd->help : cmd->brief);
-    if (cmd->subcommands) {
-        buf_printf(out, "\nUsage:\n  %s [command]\n", use);
-    } else {
-        buf_printf(out, "\nUsage:\n  %s [flags]\n", use);
-    }
+    buf_printf(out, "\nUsage:\n  %s\n", use);
     put_aliases(out, cmd);
     if (cmd->example) {
         buf_printf(out, "\nExamples:\n%s", cmd->example);

@@ -182,9 +182,8 @@ int cmd_check_args(const struct cmd *parent, const struct cmd *cmd, const struct
         return 0;
     }
     use = cmd_use_line(parent, cmd);
-    return error_set(err, EINVAL,
-                     "`limactl %s` %s.\nSee `limactl %s --help`.\n\nUsage:  %s [flags]\n\n%s", path,
-                     reason, path, use, cmd->brief);
+    return error_set(err, EINVAL, "`limactl %s` %s.\nSee `limactl %s --help`.\n\nUsage:  %s\n\n%s",
+                     path, reason, path, use, cmd->brief);
 }
 
 /* --- parsing --- */

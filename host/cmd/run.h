@@ -12,7 +12,7 @@ int cmd_main(int argc, char **argv);
 struct cmd_flags *cmd_flags_of(const struct cmd *cmd) _nonnull_;
 /* Text of `limactl [PARENT] [CMD] --help`; both may be NULL. Caller frees. */
 char *cmd_help(const struct cmd *parent, const struct cmd *cmd) _nonnull_;
-/* "limactl image build [flags] ..." without the flags. Caller frees. */
+/* "limactl image build NAME... [flags]". Caller frees. */
 char *cmd_use_line(const struct cmd *parent, const struct cmd *cmd) _nonnull_;
 /* By name or alias in a NULL-terminated list; NULL if there is none. */
 const struct cmd *cmd_find(const struct cmd *const *table, const char *word);

@@ -543,7 +543,7 @@ const struct config_flag config_flags[] = {
     {"ssh-port", CONFIG_FLAG_PORT, "ssh `port` on the host, 0 for any"},
     {"image-variant", CONFIG_FLAG_STRING, "only images of this `variant`", NEW, CREATE},
     {"arch-variant", CONFIG_FLAG_STRING, "only images of this CPU `variant`", NEW, CREATE},
-    {"arch", CONFIG_FLAG_STRING, "`ARCH`itecture: x86_64, aarch64, armv7l, ppc64le, riscv64, s390x",
+    {"arch", CONFIG_FLAG_STRING, "`ARCH` of the guest: x86_64, aarch64, armv7l, ppc64le, riscv64, s390x",
      NEW, CREATE},
     {"containerd", CONFIG_FLAG_STRING, "containerd `mode`: user, system, user+system, none", NEW,
      CREATE},

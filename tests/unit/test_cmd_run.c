@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <stdlib.h>
+#include "base/buf.h"
 #include "cmd/run.h"
+#include "util/file.h"
+#include "util/path.h"
 
 /* Calls @fn with every command, those below groups too. */
 static void each_command(void (*fn)(const struct cmd *parent, const struct cmd *cmd))
@@ -51,6 +55,51 @@ static void test_help_of_each_command_mentions_each_flag(void **state)
     each_command(check_help);
 }
 
+/* The manual without the backslashes of its hyphens. */
+static char *read_manual(void)
+{
+    scoped(free) char *path = path_join(getenv("SOURCE_ROOT"), "host/cmd/limactl.1");
+    scoped(buf_done) struct buf raw = BUF_INIT;
+    scoped(buf_done) struct buf text = BUF_INIT;
+
+    assert_int_equal(file_read(path, 1 << 20, &raw, NULL), 0);
+    for (size_t i = 0; i < raw.len; i++) {
+        if (raw.data[i] != '\\') {
+            buf_putc(&text, raw.data[i]);
+        }
+    }
+    return buf_steal(&text);
+}
+
+/* Every name in the flags sections of the help appears in @manual. */
+static void check_manual(const struct cmd *parent, const struct cmd *cmd, const char *manual)
+{
+    scoped(free) char *help = cmd_help(parent, cmd);
+
+    for (char *at = strstr(help, "Flags:"); at && (at = strstr(at, " --")); at += 3) {
+        scoped(free) char *name = xstrndup(at + 1, 2 + strcspn(at + 3, " \n=):;,'\"`"));
+
+        if (!strstr(manual, name)) {
+            fail_msg("the manual lacks '%s' of '%s'", name, cmd->name);
+        }
+    }
+}
+
+static void test_manual_has_each_command_and_flag(void **state)
+{
+    scoped(free) char *manual = read_manual();
+
+    for (const struct cmd *const *c = cmd_table; *c; c++) {
+        scoped(free) char *heading = xasprintf("\n.SS %s", (*c)->name);
+
+        assert_non_null(strstr(manual, heading));
+        check_manual(NULL, *c, manual);
+        for (const struct cmd *const *s = (*c)->subcommands; s && *s; s++) {
+            check_manual(*c, *s, manual);
+        }
+    }
+}
+
 static void test_help_of_limactl_lists_the_commands_that_are_not_hidden(void **state)
 {
     scoped(free) char *text = cmd_help(NULL, NULL);
@@ -75,11 +124,8 @@ static void test_unknown_words_get_suggestions(void **state)
         const char *word;
         const char *meant;
     } cases[] = {
-        {"ssh", "\tshell\n"},
-        {"strt", "\tstart\n"},
-        {"lst", "\tlist\n"},
-        {"val", "\tvalidate\n"},
-        {"STOP", "\tstop\n"},
+        {"ssh", "\tshell\n"},    {"strt", "\tstart\n"}, {"lst", "\tlist\n"},
+        {"val", "\tvalidate\n"}, {"STOP", "\tstop\n"},
     };
     scoped(error_done) struct error err = ERROR_INIT;
 
@@ -127,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_command_is_complete),
         cmocka_unit_test(test_help_of_each_command_mentions_each_flag),
+        cmocka_unit_test(test_manual_has_each_command_and_flag),
         cmocka_unit_test(test_help_of_limactl_lists_the_commands_that_are_not_hidden),
         cmocka_unit_test(test_commands_are_found_by_alias),
         cmocka_unit_test(test_unknown_words_get_suggestions),
