@@ -394,8 +394,9 @@ static void do_ping(struct world *world, struct side *side)
 /* Bytes of the input's choice. */
 static void do_bytes(struct world *world, struct side *side)
 {
-    size_t len = MIN((size_t)next(world, 1), world->in_len);
+    size_t len = next(world, 1);
 
+    len = MIN(len, world->in_len);
     world->dirty = true;
     buf_put(&side->pipe, world->in, len);
     world->in += len;
@@ -404,8 +405,10 @@ static void do_bytes(struct world *world, struct side *side)
 
 static void do_hole(struct world *world, struct side *side)
 {
+    size_t len = next_len(world);
+
     world->dirty = true;
-    buf_drop(&side->pipe, MIN(side->pipe.len, next_len(world)));
+    buf_drop(&side->pipe, MIN(side->pipe.len, len));
 }
 
 static void do_flip(struct world *world, struct side *side)
