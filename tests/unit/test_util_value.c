@@ -138,7 +138,7 @@ static void test_query_survives_any_cut_or_byte(void **state)
 {
     static const char program[] =
         "{a: \"x\\(.b + (\"1\" | tonumber))\"} | .c[0] |= select(. != $x)";
-    static const char bytes[] = "\"\\()[]{}.$#|:;\n a0\x01\xff";
+    static const char bytes[] = "\"\\)[.\xff";
 
     leaks_ignore(true); /* libjq loses tokens behind a syntax error */
     for (size_t i = 0; i < sizeof(program); i++) {
