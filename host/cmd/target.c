@@ -13,6 +13,7 @@
 #include "instance/store.h"
 #include "lifecycle/create.h"
 #include "lifecycle/edit.h"
+#include "template/embed.h"
 #include "template/locate.h"
 #include "util/file.h"
 #include "util/path.h"
@@ -62,6 +63,9 @@ static int create(const struct cmd_context *ctx, const char *locator, const char
     struct lifecycle_create_options options;
     int r = template_locate(ctx->lima_home, locator, &template, err);
 
+    if (r == 0) {
+        r = template_embed(ctx->lima_home, &template, err);
+    }
     for (size_t i = 0; i < template.warnings.len; i++) {
         log_warn("%s", template.warnings.items[i]);
     }

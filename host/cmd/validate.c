@@ -6,6 +6,7 @@
 #include "cmd/output.h"
 #include "config/load.h"
 #include "lifecycle/check.h"
+#include "template/embed.h"
 #include "template/locate.h"
 #include "util/yaml.h"
 
@@ -27,6 +28,9 @@ static int validate(const struct cmd_context *ctx, const char *locator, struct e
     struct config_load_options options = {.lima_home = ctx->lima_home, .warn = true};
     int r = template_locate(ctx->lima_home, locator, &template, err);
 
+    if (r == 0) {
+        r = template_embed(ctx->lima_home, &template, err);
+    }
     for (size_t i = 0; i < template.warnings.len; i++) {
         log_warn("%s", template.warnings.items[i]);
     }
