@@ -28,16 +28,26 @@ static const struct {
 /* Scalars of which the higher version wins. */
 static const char *const versions[] = {".minimumLimaVersion", ".vmOpts.qemu.minimumVersion"};
 
+static bool contains(jv list, jv item)
+{
+    bool found = false;
+
+    jv_array_foreach(list, i, other)
+    {
+        found |= jv_equal(other, jv_copy(item));
+    }
+    return found;
+}
+
 static jv append_missing(jv list, jv more)
 {
     jv_array_foreach(more, i, item)
     {
-        scoped(value_done) jv found = jv_array_indexes(jv_copy(list), JV_ARRAY(jv_copy(item)));
-
-        if (jv_array_length(jv_copy(found)) == 0) {
-            list = jv_array_append(list, jv_copy(item));
+        if (contains(list, item)) {
+            jv_free(item);
+        } else {
+            list = jv_array_append(list, item);
         }
-        jv_free(item);
     }
     jv_free(more);
     return list;
