@@ -102,7 +102,7 @@ static void test_caps_refuse_other_words(void **state)
         {"qemu: cannot\n", "not a QMP message", EBADMSG},
         {"{\"id\": 3, \"error\": {\"desc\": \"no such command\"}}\n", "question 3: no such command",
          EPROTO},
-        {"{\"return\": {}, \"id\": 2}\n", "did not name", 0},
+        {"{\"return\": {}, \"id\": 2}\n", "machines", 0},
         {"{\"return\": 7, \"id\": 6}\n", "netdevs", 0},
     };
 
@@ -137,7 +137,9 @@ static void test_caps_of_a_damaged_cache_are_not_used(void **state)
     for (size_t len = 0; len < strlen(text); len++) {
         scoped(free) char *part = xstrndup(text, len);
 
+        leaks_ignore(true);
         assert_null(qemu_caps_from_json(part, "key"));
+        leaks_ignore(false);
     }
     assert_null(qemu_caps_from_json("[]", "key"));
     assert_null(qemu_caps_from_json("{\"key\":\"key\"}", "key"));

@@ -36,27 +36,54 @@ const char qemu_caps_questions[] =
     "{\"execute\":\"query-qmp-schema\",\"id\":6}\n"
     "{\"execute\":\"quit\",\"id\":7}\n";
 
-/* The lists of the struct: name in the cache, and how an answer becomes the list. */
+/* Only what the arguments may ever use; there are hundreds. */
+static bool device_wanted(const char *name)
+{
+    static const char *const prefixes[] = {
+        "virtio-", "virtconsole", "virtserialport", "scsi-", "qemu-xhci", "usb-",
+        "tpm-",    "pci-serial",  "ich9-",          "hda-",  "vhost-",    "pvpanic"};
+
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+        if (str_starts(name, prefixes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The lists of the struct: name in the cache, and where an answer has the names. */
 static const struct list_row {
     const char *name;
     size_t offset;
     enum question question;
-    const char *program; /* jq: answer -> array of names */
+    const char *keys[2];              /* of the answer's objects: their strings are names */
+    const char *suffix;               /* a name must end so; it is cut off. NULL: any */
+    bool (*wanted)(const char *name); /* NULL: all */
+    const char *values[2]; /* of the schema's enumeration that has both; its values are names */
 } lists[] = {
-    {"machines", offsetof(struct qemu_caps, machines), QUESTION_MACHINES,
-     "[.[] | .name, (.alias // empty)] | unique"},
-    {"cpus", offsetof(struct qemu_caps, cpus), QUESTION_CPUS, "[.[].name] | unique"},
-    {"accels", offsetof(struct qemu_caps, accels), QUESTION_ACCELS,
-     "[.[].name | select(endswith(\"-accel\")) | .[:-6]] | unique"},
-    {"devices", offsetof(struct qemu_caps, devices), QUESTION_DEVICES,
-     "[.[].name | select(test(\"^(virtio|virt(console|serial)|scsi-|qemu-xhci|usb-|tpm-|pci-serial|"
-     "ich9-|hda-|vhost-|pvpanic)\"))] | unique"},
-    {"netdevs", offsetof(struct qemu_caps, netdevs), QUESTION_SCHEMA,
-     "[.[] | select(.\"meta-type\" == \"enum\") | .values "
-     "| select(index([\"hubport\"]) and index([\"tap\"])) | .[]] | unique"},
-    {"aios", offsetof(struct qemu_caps, aios), QUESTION_SCHEMA,
-     "[.[] | select(.\"meta-type\" == \"enum\") | .values "
-     "| select(index([\"threads\"]) and index([\"native\"])) | .[]] | unique"},
+    {"machines", offsetof(struct qemu_caps, machines), QUESTION_MACHINES, {"name", "alias"}},
+    {"cpus", offsetof(struct qemu_caps, cpus), QUESTION_CPUS, {"name"}},
+    {"accels", offsetof(struct qemu_caps, accels), QUESTION_ACCELS, {"name"}, "-accel"},
+    {"devices",
+     offsetof(struct qemu_caps, devices),
+     QUESTION_DEVICES,
+     {"name"},
+     NULL,
+     device_wanted},
+    {"netdevs",
+     offsetof(struct qemu_caps, netdevs),
+     QUESTION_SCHEMA,
+     {NULL},
+     NULL,
+     NULL,
+     {"hubport", "tap"}},
+    {"aios",
+     offsetof(struct qemu_caps, aios),
+     QUESTION_SCHEMA,
+     {NULL},
+     NULL,
+     NULL,
+     {"threads", "native"}},
 };
 
 static struct strv *caps_list(const struct qemu_caps *caps, const struct list_row *row)
@@ -125,21 +152,55 @@ static void strings_into(jv array, struct strv *out)
     jv_free(array);
 }
 
+static void take_name(jv object, const char *key, const struct list_row *row, struct strv *out)
+{
+    jv value = jv_object_get(jv_copy(object), jv_string(key));
+    const char *name = jv_get_kind(value) == JV_KIND_STRING ? jv_string_value(value) : NULL;
+    const char *suffix = str_or_empty(row->suffix);
+
+    if (name && str_ends(name, suffix) && (!row->wanted || row->wanted(name))) {
+        strv_take(out, xstrndup(name, strlen(name) - strlen(suffix)));
+    }
+    jv_free(value);
+}
+
+/* The enumeration's values, if it is the one that @row wants. */
+static void take_values(jv object, const struct list_row *row, struct strv *out)
+{
+    scoped(strv_done) struct strv values = STRV_INIT;
+    jv array = jv_object_get(jv_copy(object), jv_string("values"));
+
+    if (jv_get_kind(array) != JV_KIND_ARRAY) {
+        jv_free(array);
+        return;
+    }
+    strings_into(array, &values);
+    if (strv_contains(&values, row->values[0]) && strv_contains(&values, row->values[1])) {
+        strv_extend(out, &values);
+    }
+}
+
 static int take_list(jv answer, const struct list_row *row, struct qemu_caps *caps,
                      struct error *err)
 {
-    jv results, array;
-    int r = value_query(jv_copy(answer), row->program, &results, err);
+    struct strv *out = caps_list(caps, row);
 
-    if (r < 0) {
-        return error_wrap(err, r, "asking QEMU for its %s", row->name);
+    if (jv_get_kind(answer) != JV_KIND_ARRAY) {
+        return error_set(err, EPROTO, "QEMU's %s are not a list", row->name);
     }
-    array = jv_array_get(results, 0);
-    if (jv_get_kind(array) != JV_KIND_ARRAY) {
-        jv_free(array);
-        return error_set(err, EPROTO, "QEMU named no %s", row->name);
+    jv_array_foreach(answer, i, item)
+    {
+        bool object = jv_get_kind(item) == JV_KIND_OBJECT;
+
+        for (size_t k = 0; object && k < ARRAY_LEN(row->keys) && row->keys[k]; k++) {
+            take_name(item, row->keys[k], row, out);
+        }
+        if (object && row->values[0]) {
+            take_values(item, row, out);
+        }
+        jv_free(item);
     }
-    strings_into(array, caps_list(caps, row));
+    strv_sort(out);
     return 0;
 }
 

@@ -457,12 +457,22 @@ static int create_log(const struct driver *driver, const char *name, int *ret_fd
     return 0;
 }
 
+static int connect_qmp(const struct driver *driver, int *ret_fd, struct error *err)
+{
+    scoped(free) char *path = file_of(driver, LAYOUT_QMP_SOCK);
+    int r = file_connect_unix(path, ret_fd, err);
+
+    if (r == 0) {
+        fd_set_nonblock(*ret_fd);
+    }
+    return r;
+}
+
 /* Watches the process and talks to it. */
-static int follow(struct driver *driver, bool from_end, struct error *err)
+static int follow(struct driver *driver, int *take_qmp_fd, bool from_end, struct error *err)
 {
     scoped(free) char *serial = file_of(driver, LAYOUT_SERIAL_LOG);
-    scoped(free) char *qmp_path = file_of(driver, LAYOUT_QMP_SOCK);
-    int fd, r;
+    int r;
 
     r = tail_new(driver->loop, serial, from_end, on_console_text, driver, &driver->tail, err);
     if (r < 0) {
@@ -472,12 +482,7 @@ static int follow(struct driver *driver, bool from_end, struct error *err)
     if (r < 0) {
         return r;
     }
-    r = file_connect_unix(qmp_path, &fd, err);
-    if (r < 0) {
-        return r;
-    }
-    fd_set_nonblock(fd);
-    driver->qmp = qmp_new(driver->loop, fd, &qmp_events, driver);
+    driver->qmp = qmp_new(driver->loop, steal_fd(take_qmp_fd), &qmp_events, driver);
     driver->state = STATE_LAUNCHED;
     return 0;
 }
@@ -502,27 +507,37 @@ static int spawn(struct driver *driver, const struct strv *argv, const int *fds,
     return process_start(strv_argv(argv), &options, &driver->pid, err);
 }
 
+/* A process that could not be followed is not left behind. */
+static void abandon(struct driver *driver)
+{
+    kill(driver->pid, SIGKILL);
+    loop_child_free(steal(driver->child));
+    tail_free(steal(driver->tail));
+    waitpid(driver->pid, NULL, 0);
+}
+
 static int launch(struct driver *driver, int *fds, struct error *err)
 {
     scoped(strv_done) struct strv argv = STRV_INIT;
+    scoped(fd_close) int qmp_fd = -1;
     int r = build_argv(driver, &argv, err);
 
     if (r == 0) {
         r = open_sockets(driver, fds, err);
     }
+    if (r == 0) { /* before QEMU runs, which may end at once and take its socket along */
+        r = connect_qmp(driver, &qmp_fd, err);
+    }
     if (r == 0) {
         r = spawn(driver, &argv, fds, err);
     }
+    close_sockets(fds);
     if (r < 0) {
-        close_sockets(fds);
         return r;
     }
-    r = follow(driver, false, err);
-    close_sockets(fds); /* only now: a QEMU that has ended already is told of by on_qemu_exit() */
+    r = follow(driver, &qmp_fd, false, err);
     if (r < 0) {
-        kill(driver->pid, SIGKILL);
-        loop_child_free(steal(driver->child));
-        waitpid(driver->pid, NULL, 0);
+        abandon(driver);
     }
     return r;
 }
@@ -568,12 +583,15 @@ static int driver_attach(struct driver *driver, struct error *err)
 {
     scoped(free) char *pidfile = file_of(driver, LAYOUT_QEMU_PID);
     pid_t pid = process_read_pidfile(pidfile);
+    scoped(fd_close) int qmp_fd = -1;
+    int r;
 
     if (pid == 0 || !is_our_qemu(driver, pid, pidfile)) {
         return error_set(err, ESRCH, "no QEMU runs for this instance");
     }
     driver->pid = pid;
-    return follow(driver, true, err);
+    r = connect_qmp(driver, &qmp_fd, err);
+    return r < 0 ? r : follow(driver, &qmp_fd, true, err);
 }
 
 /* --- running --- */
