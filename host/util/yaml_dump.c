@@ -7,7 +7,8 @@
 #include "util/yaml.h"
 #include "util/yaml_node.h"
 
-#define STEP 2 /* columns of one level */
+#define STEP           2  /* columns of one level */
+#define INTEGER_DIGITS 18 /* that always fit into 64 bits */
 
 bool yaml_is_block(jv value)
 {
@@ -185,6 +186,10 @@ static void put_scalar(struct buf *out, jv value, bool flow)
     }
     text = value_to_json(jv_copy(value), false);
     buf_puts(out, text);
+    if (jv_get_kind(value) == JV_KIND_NUMBER && strlen(text) > INTEGER_DIGITS &&
+        !strpbrk(text, ".eE")) {
+        buf_puts(out, ".0"); /* too long for an integer, it would be read as text */
+    }
 }
 
 void yaml_put_flow(struct buf *out, jv value)
