@@ -31,7 +31,7 @@ void *buf_reserve(struct buf *buf, size_t len)
         return buf->data + buf->len;
     }
     if (buf->base && buf->alloc >= need && front >= buf->alloc / 2) {
-        memmove(buf->base, buf->data, buf->len);
+        memmove(buf->base, buf->data, buf->len + 1);
         buf->data = buf->base;
         return buf->data + buf->len;
     }
@@ -43,6 +43,7 @@ void *buf_reserve(struct buf *buf, size_t len)
     buf->base = xrealloc(buf->base, need, 1);
     buf->alloc = need;
     buf->data = buf->base;
+    buf->data[buf->len] = '\0'; /* text also when nothing gets committed */
     return buf->data + buf->len;
 }
 

@@ -61,12 +61,27 @@ static void test_steal_gives_the_live_text_and_empties(void **state)
     assert_string_equal(text, "");
 }
 
+static void test_room_that_is_not_used_adds_nothing(void **state)
+{
+    scoped(buf_done) struct buf buf = BUF_INIT;
+    scoped(free) char *text = NULL;
+    char *room = buf_reserve(&buf, 500);
+
+    memset(room, 'x', 500);
+    free(xmemdup(room, 500)); /* leaves bytes behind for the next allocation */
+    buf_done(&buf);
+    buf_reserve(&buf, 500);
+    text = buf_steal(&buf);
+    assert_string_equal(text, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_is_terminated_after_every_put),
         cmocka_unit_test(test_cap_refuses_and_changes_nothing),
         cmocka_unit_test(test_dropping_from_the_front_keeps_the_rest),
+        cmocka_unit_test(test_room_that_is_not_used_adds_nothing),
         cmocka_unit_test(test_steal_gives_the_live_text_and_empties),
     };
 
