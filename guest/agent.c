@@ -15,6 +15,7 @@
 #include "mux/mux.h"
 #include "ports.h"
 #include "rpc.h"
+#include "seed.h"
 #include "steps.h"
 #include "system.h"
 #include "transport.h"
@@ -34,8 +35,9 @@ struct agent {
     struct mux *mux;
     struct transport *transport;
     struct children *children;
-    struct boot *boot;   /* NULL: the machine is left alone */
-    struct steps *power; /* the command that takes the machine down */
+    struct boot *boot;     /* NULL: the machine is left alone */
+    struct steps *modules; /* the command that loads drivers */
+    struct steps *power;   /* the command that takes the machine down */
     enum { POWER_STAY, POWER_OFF, POWER_REBOOT } wanted; /* once the answer is out */
     char *replacement; /* program to execute instead of ourselves */
 };
@@ -236,6 +238,31 @@ static void raise_limits(void)
     setrlimit(RLIMIT_MEMLOCK, &memory);
 }
 
+static void on_modules_loaded(unsigned failed, void *arg)
+{
+    struct agent *agent = arg;
+
+    agent->modules = NULL; /* the devices themselves come as events */
+}
+
+/*
+ * On a later boot we run long before udev gets to the drivers of the port and of the seed's drive.
+ * No name to fail on: what a kernel has built in, or does not have, is passed over.
+ */
+static void load_drivers(struct agent *agent)
+{
+    scoped(free) char *port = transport_find_port(TRANSPORT_PORT_DEFAULT);
+    scoped(free) char *seed = seed_mounted() ? xstrdup("") : seed_find_device();
+
+    if (port && seed) {
+        return;
+    }
+    agent->modules = steps_new(agent->children, on_modules_loaded, agent);
+    steps_add(agent->modules, "modprobe", "-a", "-q", "virtio_console", "sr_mod", "isofs",
+              "tcp_diag", NULL);
+    steps_start(agent->modules);
+}
+
 static int open_all(struct agent *agent, const struct agent_options *options, struct error *err)
 {
     scoped(error_done) struct error local = ERROR_INIT;
@@ -251,6 +278,9 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     r = uevent_open(agent->loop, &agent->uevent, &local);
     if (r < 0) {
         log_error_of(LOG_LEVEL_WARN, &local, "no device events, ignoring");
+    }
+    if (!options->no_boot) {
+        load_drivers(agent);
     }
     r = ports_open(agent->loop, on_ports_changed, agent, &agent->ports, err);
     if (r < 0) {
@@ -274,6 +304,7 @@ static void close_all(struct agent *agent)
 {
     boot_free(agent->boot);
     steps_free(agent->power);
+    steps_free(agent->modules);
     children_free(agent->children);
     transport_close(agent->transport);
     rpc_free(agent->rpc);

@@ -38,6 +38,8 @@
 #define SSH_PORT       22
 #define ROUTE_LIMIT_MS 60000
 #define DETAIL_MAX     512
+#define READY_DIR      "/run/lima-guestagent"
+#define READY_FILE     READY_DIR "/ready"
 
 struct boot {
     struct boot_options options;
@@ -47,6 +49,7 @@ struct boot {
     lima_guest_v1_Stage_Name stage; /* reached last */
     bool advancing;                 /* a nested advance() only asks for another round */
     bool again;
+    bool repeated; /* this boot was READY already */
     bool boot_scripts_over;
     bool grown;
     bool provisioning;
@@ -222,10 +225,20 @@ static void reach_counted(struct boot *boot, lima_guest_v1_Stage_Name stage, siz
     reach(boot, stage, detail);
 }
 
+static void mark_ready(void)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    if (files_mkdirs(READY_DIR, 0755, &err) < 0 || files_write(READY_FILE, "", 0644, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "remembering that this boot is ready, ignoring");
+    }
+}
+
 static void on_probes_over(void *arg)
 {
     struct boot *boot = arg;
 
+    mark_ready();
     reach(boot, lima_guest_v1_Stage_Name_READY, "");
     boot->lingering_due = true;
     advance(boot);
@@ -345,10 +358,10 @@ static void advance_provision(struct boot *boot)
         return;
     }
     if (scripts) {
-        if (boot->plan != CLOUDINIT_OFF) {
+        if (boot->plan != CLOUDINIT_OFF && !boot->seed->only_init) {
             cloudinit_status(&status);
         }
-        if (!status.final_finished || boot->rerun || !boot->grown || !route_settled(boot)) {
+        if (!status.final_finished || !boot->grown || !route_settled(boot)) {
             return;
         }
     }
@@ -473,6 +486,10 @@ static void begin(struct boot *boot)
         return;
     }
     boot->plan = cloudinit_plan(boot->seed->instance_id);
+    boot->repeated = files_exist(READY_FILE);
+    if (boot->repeated) {
+        seed_drop_scripts(boot->seed);
+    }
     boot->provision =
         provision_new(boot->options.loop, boot->options.children, boot->options.events, boot->seed);
     if (pathwatch_open(boot->options.loop, watched_folders, on_something_changed, boot,

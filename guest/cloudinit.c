@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "files.h"
 #include "json.h"
+#include "text.h"
 
 #define DISABLED_FILE "/etc/cloud/cloud-init.disabled"
 #define ENABLED_FILE  "/etc/cloud/cloud-init.enabled"
@@ -44,6 +45,19 @@ bool cloudinit_cmdline_disables(const char *cmdline)
         }
     }
     return disables;
+}
+
+static bool list_is_empty(const char *user_data, const char *key)
+{
+    scoped(free) char *value = text_yaml_scalar(user_data, key);
+
+    return value && strcmp(value, "[]") == 0;
+}
+
+bool cloudinit_only_init(const char *user_data)
+{
+    return list_is_empty(user_data, "cloud_config_modules") &&
+           list_is_empty(user_data, "cloud_final_modules");
 }
 
 /* The applied id: ours, or where that is missing what cloud-init itself last applied. */

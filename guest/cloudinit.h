@@ -43,6 +43,12 @@ int cloudinit_status_parse(const char *text, struct cloudinit_status *ret);
 /* Of this boot; all false while there is nothing. */
 void cloudinit_status(struct cloudinit_status *ret);
 
+/*
+ * True when @user_data leaves the config and final stages no modules: then all is done when the
+ * init stage has ended.
+ */
+bool cloudinit_only_init(const char *user_data);
+
 /* True when a kernel command line says cloud-init=disabled. */
 bool cloudinit_cmdline_disables(const char *cmdline);
 

@@ -14,7 +14,7 @@
 #include "sockdiag.h"
 
 #define SCAN_GAP_MS 5
-#define REPEATS_MAX 7 /* 1, 2, 4, ... 64 ms */
+#define REPEATS_MAX 9 /* 0, 0, 1, 2, 4, ... 64 ms */
 #define POLL_MIN_MS 50
 #define POLL_MAX_MS 1000
 
@@ -59,7 +59,8 @@ static void look_by_notice(struct ports *ports)
         ports->promised = ports->current.sockets;
         ports->repeats = 0;
     } else {
-        loop_timer_start(ports->timer, 1u << ports->repeats++);
+        loop_timer_start(ports->timer, 1u << ports->repeats >> 2);
+        ports->repeats++;
     }
     if (changed) {
         ports->changed(ports, ports->arg);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "cloudinit.h"
 #include "files.h"
 #include "text.h"
 
@@ -136,6 +137,7 @@ static int load_texts(struct seed *seed, struct error *err)
     scoped(free) char *vars = meta ? read_text(seed, "lima.env", err) : NULL;
     scoped(free) char *params = read_optional(seed, "param.env");
     scoped(free) char *env = read_optional(seed, "etc_environment");
+    scoped(free) char *user_data = read_optional(seed, "user-data");
     const char *hostname;
     int r;
 
@@ -147,6 +149,7 @@ static int load_texts(struct seed *seed, struct error *err)
     if (r < 0) {
         return r;
     }
+    seed->only_init = cloudinit_only_init(user_data);
     seed->env_text = without_comments(env);
     envlist_parse_lenient(&seed->env, seed->env_text);
     seed->ssh_keys = read_optional(seed, "ssh_authorized_keys");
@@ -245,16 +248,22 @@ int seed_load(const char *dir, struct seed **ret, struct error *err)
     return 0;
 }
 
-void seed_free(struct seed *seed)
+void seed_drop_scripts(struct seed *seed)
 {
-    if (!seed) {
-        return;
-    }
     for (size_t i = 0; i < seed->script_count; i++) {
         free(seed->scripts[i].name);
         free(seed->scripts[i].path);
         free(seed->scripts[i].hint);
     }
+    seed->script_count = 0;
+}
+
+void seed_free(struct seed *seed)
+{
+    if (!seed) {
+        return;
+    }
+    seed_drop_scripts(seed);
     free(seed->scripts);
     free(seed->dir);
     free(seed->instance_id);

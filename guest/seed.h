@@ -3,6 +3,7 @@
  * The seed medium, label "cidata", as host/cidata writes it. We read of it:
  *
  *   meta-data               instance-id, local-hostname
+ *   user-data               whether cloud-init has anything to do after its init stage
  *   lima.env                LIMA_CIDATA_* lines
  *   param.env               PARAM_* lines                     (may be absent, as all below)
  *   etc_environment         KEY=VALUE lines; lines that begin with '#' are markers and skipped
@@ -41,6 +42,7 @@ struct seed {
     char *dir;
     char *instance_id;
     char *hostname;
+    bool only_init; /* cloud-init is through with it when its init stage has ended */
     struct envlist vars;
     struct envlist params;
     struct envlist env;
@@ -64,4 +66,6 @@ bool seed_mounted(void);
 int seed_load(const char *dir, struct seed **ret, struct error *err);
 void seed_free(struct seed *seed);
 SCOPED_PTR(struct seed, seed_free)
+/* Forgets the scripts: they have run in this boot. */
+void seed_drop_scripts(struct seed *seed);
 size_t seed_count(const struct seed *seed, enum seed_mode mode);
