@@ -177,22 +177,34 @@ static void add_boot_disk(const struct qemu_args *in, const struct qemu_arch *ar
     strv_add_all(v, "-boot", "strict=on", NULL);
 }
 
-static void add_cdroms(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+static void add_install_medium(const struct qemu_args *in, const struct qemu_arch *arch,
+                               struct strv *v)
 {
-    scoped(free) char *seed = file_value(in, LAYOUT_CIDATA);
+    if (!in->has_iso) {
+        return;
+    }
+    scoped(free) char *iso = file_value(in, LAYOUT_ISO);
 
     strv_add(v, "-device");
     strv_addf(v, "%s,id=scsi0", arch->scsi);
-    if (in->has_iso) {
-        scoped(free) char *iso = file_value(in, LAYOUT_ISO);
-
-        strv_add(v, "-drive");
-        strv_addf(v, "id=install,if=none,format=raw,readonly=on,file=%s", iso);
-        strv_add_all(v, "-device", "scsi-cd,bus=scsi0.0,drive=install,bootindex=1", NULL);
-    }
     strv_add(v, "-drive");
-    strv_addf(v, "id=cdrom0,if=none,format=raw,readonly=on,file=%s", seed);
-    strv_add_all(v, "-device", "scsi-cd,bus=scsi0.0,drive=cdrom0", NULL);
+    strv_addf(v, "id=install,if=none,format=raw,readonly=on,file=%s", iso);
+    strv_add_all(v, "-device", "scsi-cd,bus=scsi0.0,drive=install,bootindex=1", NULL);
+}
+
+/*
+ * A disk of the kind that the guest boots from anyway, not a CD-ROM: a slow guest takes seconds to
+ * load and wake a SCSI bus and a drive, and every boot waits for its seed. Found by its label
+ * either way.
+ */
+static void add_seed(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    scoped(free) char *seed = file_value(in, LAYOUT_CIDATA);
+
+    strv_add(v, "-drive");
+    strv_addf(v, "id=seed,if=none,format=raw,readonly=on,file=%s", seed);
+    strv_add(v, "-device");
+    strv_addf(v, "%s,drive=seed,serial=cidata", arch->blk);
 }
 
 static void add_kernel(const struct qemu_args *in, struct strv *v)
@@ -272,7 +284,8 @@ int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *
     add_machine(in, arch, ret);
     add_firmware(in, ret);
     add_boot_disk(in, arch, ret);
-    add_cdroms(in, arch, ret);
+    add_install_medium(in, arch, ret);
+    add_seed(in, arch, ret);
     add_kernel(in, ret);
     add_network(in, arch, ret);
     add_display(in, arch, ret);
