@@ -29,8 +29,6 @@
 #define STALL_BYTES 1 /* per second */
 #define HEADER_MAX  1024
 
-SCOPED_PTR(struct curl_slist, curl_slist_free_all)
-
 void fetch_tag_done(struct fetch_tag *tag)
 {
     free(tag->etag);
@@ -294,7 +292,7 @@ static struct curl_slist *fetch_set_range(struct fetch *f)
 static int fetch_attempt(struct fetch *f, bool *ret_again)
 {
     char words[CURL_ERROR_SIZE] = "";
-    scoped(curl_slist_free_all) struct curl_slist *headers = fetch_set_range(f);
+    struct curl_slist *headers = fetch_set_range(f);
     long status = 0;
     CURLcode code;
     int r;
@@ -305,6 +303,8 @@ static int fetch_attempt(struct fetch *f, bool *ret_again)
     curl_easy_setopt(f->curl, CURLOPT_ERRORBUFFER, words);
     code = curl_easy_perform(f->curl);
     curl_easy_setopt(f->curl, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(f->curl, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(headers);
     curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
     if (f->write_error) {
         return f->write_error;
