@@ -137,7 +137,10 @@ struct mux *mux_stream_mux(const struct mux_stream *stream);
  * room ran out, and then writable() will come. Invalid after mux_stream_finish().
  */
 size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len);
-/* How many bytes mux_stream_write() would take now; when none, writable() will come. */
+/*
+ * So many bytes mux_stream_write() would take now for sure, at most FRAME_MAX_PAYLOAD; when none,
+ * writable() will come.
+ */
 size_t mux_stream_room(struct mux_stream *stream);
 /*
  * All or nothing, for messages of at most FRAME_MAX_PAYLOAD: true, or false with nothing queued

@@ -287,7 +287,7 @@ size_t mux_stream_room(struct mux_stream *stream)
     if (n == 0 && can_write(stream)) {
         want_write(stream, 1);
     }
-    return n;
+    return MIN(n, (size_t)FRAME_MAX_PAYLOAD); /* more takes more frames, and their headers room */
 }
 
 static void write_frame(struct mux_stream *stream, const void *data, size_t len)

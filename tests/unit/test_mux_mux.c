@@ -215,6 +215,23 @@ static void test_garbage_drops_the_session_and_a_new_one_comes_up(void **state)
     assert_carries();
 }
 
+/* It finishes the frame, so that the peer has not to wait for bytes that never come. */
+static void test_a_session_dropped_in_the_middle_of_a_frame_comes_up_anew(void **state)
+{
+    for (size_t sent = 1; sent < 5064; sent += 113) {
+        const void *data;
+
+        pair_up(&pair);
+        pair_send(pair_open(&pair.host), big, 5000, false);
+        assert_true(mux_output(pair.host.mux, &data) >= sent);
+        buf_put(&pair.host.pipe, data, sent);
+        mux_output_done(pair.host.mux, sent);
+        assert_int_equal(mux_input(pair.host.mux, "0123456789abcdef", 16), 1);
+        pair_run(&pair, 0);
+        assert_carries();
+    }
+}
+
 /* ---- old bytes ---- */
 
 /* Starts a transfer from @from and leaves @keep bytes of it in the pipe. */
@@ -643,6 +660,37 @@ static void test_a_message_is_written_whole_or_not_at_all(void **state)
     assert_int_equal(theirs->got.len, MUX_WINDOW + 1);
 }
 
+/* For users who look before they read what they would write. */
+static void test_asking_for_room_in_vain_brings_writable(void **state)
+{
+    struct pair_stream *mine, *other;
+
+    pair_up(&pair);
+    pair.guest.hold = true;
+    mine = pair_open(&pair.host);
+    pair_run(&pair, 0);
+    while (mux_stream_room(mine->handle) > 0) {
+        size_t n = mux_stream_room(mine->handle);
+
+        assert_int_equal(mux_stream_write(mine->handle, big, n), n);
+    }
+    other = pair_open(&pair.host);
+    assert_int_equal(mux_stream_room(other->handle), 0); /* no output room */
+    pair_run(&pair, 0);
+    assert_int_equal(other->writable, 1);
+    assert_true(mux_stream_room(other->handle) > 0);
+    while (mux_stream_room(mine->handle) > 0) {
+        mux_stream_write(mine->handle, big, mux_stream_room(mine->handle));
+        pair_run(&pair, 0);
+    }
+    mine->writable = 0; /* now there is no credit */
+    pair_run(&pair, 0);
+    assert_int_equal(mine->writable, 0);
+    pair_consume(&pair.guest.streams[0]);
+    pair_run(&pair, 0);
+    assert_int_equal(mine->writable, 1);
+}
+
 static void test_grants_are_batched(void **state)
 {
     struct pair_stream *mine;
@@ -924,6 +972,7 @@ int main(void)
         T(test_a_sync_of_another_version_is_not_answered),
         T(test_input_before_start_and_after_stop_is_ignored),
         T(test_garbage_drops_the_session_and_a_new_one_comes_up),
+        T(test_a_session_dropped_in_the_middle_of_a_frame_comes_up_anew),
         T(test_a_sender_that_restarts_at_any_byte_of_a_frame_delivers_no_corrupt_data),
         T(test_a_receiver_that_restarts_at_any_byte_takes_nothing_old),
         T(test_lost_bytes_end_the_session_and_are_noticed),
@@ -944,6 +993,7 @@ int main(void)
         T(test_output_is_bounded_while_the_transport_stands),
         T(test_streams_that_wait_get_equal_shares),
         T(test_a_message_is_written_whole_or_not_at_all),
+        T(test_asking_for_room_in_vain_brings_writable),
         T(test_grants_are_batched),
         T(test_buffers_are_given_back_when_streams_are_gone),
         T(test_wrong_and_reused_ids_end_the_session),
