@@ -2,7 +2,7 @@
 /*
  * What runs a virtual machine. A driver is a const table of operations; one that it lacks is NULL
  * and callers ask driver_can(). The host agent owns one struct driver per VM; the command line
- * tools use the operations that need no running VM (validate, create_disk).
+ * tools use the operations that need no running VM (validate, describe).
  */
 #pragma once
 
@@ -15,14 +15,16 @@
 
 struct driver; /* private to the implementation */
 
-/* Upward calls; each may free the driver, so each is the implementation's last statement. */
+/* Upward calls; each may close the driver. */
 struct driver_events {
     /* The VM runs (QMP answers) and guest_connect() may be called; once, after start() or attach().
      */
     void (*started)(void *arg);
     /*
-     * The VM process ended. @expected: after stop(). @reason: "QEMU exited with status 1: last
-     * lines of its log" (borrowed).
+     * The VM process ended; its runtime files are gone and close() is all that is left to do.
+     * @expected: after shutdown() or kill(), or because the guest powered itself off. @reason,
+     * borrowed: "the VM powered down", "QEMU (process 7) ended with exit status 1: last lines of
+     * its log".
      */
     void (*exited)(bool expected, const char *reason, void *arg);
     /* The machine was told to power down, reset or panicked: "shutdown", "reset", "guest-panicked".
@@ -66,7 +68,10 @@ struct driver_ops {
     int (*attach)(struct driver *driver, struct error *err);
     /* Asks the guest to power down; exited() follows, or never. */
     int (*shutdown)(struct driver *driver, struct error *err);
-    /* Ends it now. exited() follows. */
+    /*
+     * Ends it now, without the guest's doing: QEMU gets the chance to flush its disks, and is
+     * killed if it does not take it within seconds. exited() follows.
+     */
     int (*kill)(struct driver *driver, struct error *err);
     /* Connects to the agent's port: a non-blocking stream that the caller owns. */
     int (*guest_connect)(struct driver *driver, int *ret_fd, struct error *err);

@@ -79,6 +79,20 @@ static void test_caps_are_read_from_the_answers(void **state)
     assert_false(qemu_caps_at_least(caps, 8, 0));
 }
 
+static void test_caps_read_enumerations_of_later_versions(void **state)
+{
+    scoped(free) char *later = xasprintf(
+        "%.*s{\"return\": [{\"meta-type\": \"enum\", \"members\": [{\"name\": \"tap\"}, {\"name\": "
+        "\"hubport\"}, 3]}, {\"members\": 3}, 3], \"id\": 6}\n",
+        (int)(strstr(answers, "{\"return\": [{\"name\": \"1\"") - answers), answers);
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(qemu_caps_free) struct qemu_caps *caps = NULL;
+
+    assert_works(qemu_caps_parse(later, strlen(later), &caps, &err), &err);
+    assert_list(&caps->netdevs, "hubport tap");
+    assert_list(&caps->aios, "");
+}
+
 static void test_caps_need_every_answer(void **state)
 {
     /* The end may miss the events and the reply to quit, which say nothing. */
@@ -314,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_caps_are_read_from_the_answers),
+        cmocka_unit_test(test_caps_read_enumerations_of_later_versions),
         cmocka_unit_test(test_caps_need_every_answer),
         cmocka_unit_test(test_caps_refuse_other_words),
         cmocka_unit_test(test_caps_come_back_from_the_cache),

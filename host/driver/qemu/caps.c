@@ -164,19 +164,37 @@ static void take_name(jv object, const char *key, const struct list_row *row, st
     jv_free(value);
 }
 
-/* The enumeration's values, if it is the one that @row wants. */
+/* The names of an enumeration: strings in "values", in later versions objects in "members" only. */
+static void enum_names(jv object, struct strv *out)
+{
+    jv values = jv_object_get(jv_copy(object), jv_string("values"));
+    jv members = jv_object_get(jv_copy(object), jv_string("members"));
+
+    if (jv_get_kind(values) == JV_KIND_ARRAY) {
+        strings_into(jv_copy(values), out);
+    } else if (jv_get_kind(members) == JV_KIND_ARRAY) {
+        jv_array_foreach(members, i, member)
+        {
+            if (jv_get_kind(member) == JV_KIND_OBJECT) {
+                jv name = jv_object_get(jv_copy(member), jv_string("name"));
+
+                strings_into(JV_ARRAY(name), out);
+            }
+            jv_free(member);
+        }
+    }
+    jv_free(values);
+    jv_free(members);
+}
+
+/* The enumeration's names, if it is the one that @row wants. */
 static void take_values(jv object, const struct list_row *row, struct strv *out)
 {
-    scoped(strv_done) struct strv values = STRV_INIT;
-    jv array = jv_object_get(jv_copy(object), jv_string("values"));
+    scoped(strv_done) struct strv names = STRV_INIT;
 
-    if (jv_get_kind(array) != JV_KIND_ARRAY) {
-        jv_free(array);
-        return;
-    }
-    strings_into(array, &values);
-    if (strv_contains(&values, row->values[0]) && strv_contains(&values, row->values[1])) {
-        strv_extend(out, &values);
+    enum_names(object, &names);
+    if (strv_contains(&names, row->values[0]) && strv_contains(&names, row->values[1])) {
+        strv_extend(out, &names);
     }
 }
 
