@@ -52,8 +52,8 @@ static int check_cpu(const char *cpu, const struct qemu_caps *caps, struct error
 static int check_devices(const struct qemu_arch *arch, const struct qemu_caps *caps,
                          struct error *err)
 {
-    const char *const needed[] = {arch->blk,        arch->net, arch->rng,       arch->scsi,
-                                  arch->serial_bus, "scsi-cd", "virtserialport"};
+    const char *const needed[] = {arch->blk, arch->net, arch->rng, arch->serial_bus,
+                                  "virtserialport"};
 
     for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
         if (!strv_contains(&caps->devices, needed[i])) {
