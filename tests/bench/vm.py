@@ -6,8 +6,8 @@ Boots the Debian 12 image built by `limactl image build` with 2 CPUs and 1 GiB a
 side from one run: starts and stop beside the bare floor of the same disk and kernel, port latency,
 tunnel throughput beside ssh -L, memory, and the cost of `limactl shell`.
 
-usage: vm.py LIMACTL LIMA_HOME [RUNS]
-LIMA_HOME is kept: the image in its _images folder is used again by the next run.
+usage: vm.py LIMACTL IMAGES [RUNS]
+IMAGES is a folder that keeps the built image for the next run; BENCH_RUNS sets RUNS too.
 """
 import json
 import os
@@ -337,14 +337,17 @@ def bench_shell(lima, count=30):
 
 
 def main():
-    limactl, home = sys.argv[1], os.path.abspath(sys.argv[2])
-    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    limactl, images = sys.argv[1], os.path.abspath(sys.argv[2])
+    runs = int(sys.argv[3] if len(sys.argv) > 3 else os.environ.get("BENCH_RUNS", "1"))
+    work = tempfile.mkdtemp(prefix="lima-bench-")
+    home = os.path.join(work, "home")
+    os.makedirs(images, exist_ok=True)
+    os.mkdir(home, mode=0o700)
+    os.symlink(images, os.path.join(home, "_images"))
     lima = Lima(limactl, home)
-    image = os.path.join(home, "_images", "debian-12")
-    os.makedirs(home, mode=0o700, exist_ok=True)
+    image = os.path.join(images, "debian-12")
     if not os.path.exists(os.path.join(image, "disk")):
         row("image build debian-12", f"{lima.timed('image', 'build', 'debian-12'):.0f} s")
-    work = tempfile.mkdtemp(prefix="lima-bench-")
     server = None
     try:
         bench_starts(lima, Floor(image, work), runs)
