@@ -13,7 +13,8 @@
 
 char *files_read(const char *path, size_t max, struct error *err)
 {
-    scoped(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Nobody makes us wait by putting a pipe there. */
+    scoped(fd_close) int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     scoped(buf_done) struct buf text = BUF_INIT_CAP(max + READ_STEP);
     ssize_t n = -1;
 
@@ -61,10 +62,11 @@ static int write_all(int fd, const char *text, size_t len)
 static int write_temporary(const char *temporary, const char *text, mode_t mode, uid_t uid,
                            gid_t gid, struct error *err)
 {
-    scoped(fd_close) int fd =
-        open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    scoped(fd_close) int fd = -1;
     int r;
 
+    unlink(temporary); /* of a run that was cut short */
+    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return error_errno(err, errno, "creating '%s'", temporary);
     }

@@ -2,9 +2,11 @@
 #include "system.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -131,6 +133,43 @@ void system_apply_machine(const struct seed *seed)
     }
 }
 
+/* What root had before it took a user's rights. */
+struct rights {
+    gid_t *groups;
+    int count;
+    bool changed;
+};
+
+/* An agent that is root by half would do harm: the service starts a new one. */
+static void rights_return(struct rights *saved)
+{
+    if (saved->changed &&
+        (seteuid(0) < 0 || setegid(0) < 0 || setgroups((size_t)saved->count, saved->groups) < 0)) {
+        abort();
+    }
+    free(saved->groups);
+    *saved = (struct rights){0};
+}
+SCOPED_VAL(struct rights, rights_return)
+
+/* Files are opened and made as @user would, until rights_return(). */
+static int rights_take(const struct system_user *user, struct rights *saved, struct error *err)
+{
+    if (geteuid() != 0) {
+        return 0; /* we have no more than a user's anyway */
+    }
+    saved->count = MAX(getgroups(0, NULL), 0);
+    saved->groups = xnew_n(gid_t, (size_t)saved->count);
+    if (getgroups(saved->count, saved->groups) != saved->count) {
+        return error_errno(err, errno, "listing our groups");
+    }
+    saved->changed = true;
+    if (initgroups(user->name, user->gid) < 0 || setegid(user->gid) < 0 || seteuid(user->uid) < 0) {
+        return error_errno(err, errno, "acting as '%s'", user->name);
+    }
+    return 0;
+}
+
 static int make_ssh_folder(const char *path, const struct system_user *user, struct error *err)
 {
     if (mkdir(path, 0700) == 0) {
@@ -141,19 +180,29 @@ static int make_ssh_folder(const char *path, const struct system_user *user, str
     return errno == EEXIST ? 0 : error_errno(err, errno, "making '%s'", path);
 }
 
-static void apply_keys(const struct seed *seed, const struct system_user *user)
+static int add_keys(const char *keys, const struct system_user *user, struct error *err)
 {
     scoped(free) char *folder = xasprintf("%s/.ssh", user->home);
     scoped(free) char *path = xasprintf("%s/authorized_keys", folder);
     scoped(free) char *old = read_or_empty(path);
-    scoped(free) char *text = old ? text_with_lines(old, seed->ssh_keys) : NULL;
-    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(free) char *text = old ? text_with_lines(old, keys) : NULL;
+    int r;
 
-    if (!text || !*seed->ssh_keys || strcmp(old, text) == 0) {
-        return;
+    if (!text || !*keys || strcmp(old, text) == 0) {
+        return 0;
     }
-    if (make_ssh_folder(folder, user, &err) < 0 ||
-        files_write_as(path, text, 0600, user->uid, user->gid, &err) < 0) {
+    r = make_ssh_folder(folder, user, err);
+    return r < 0 ? r : files_write_as(path, text, 0600, user->uid, user->gid, err);
+}
+
+void system_apply_keys(const char *keys, const struct system_user *user)
+{
+    scoped(rights_return) struct rights saved = {0};
+    scoped(error_done) struct error err = ERROR_INIT;
+    int r = rights_take(user, &saved, &err);
+
+    r = r < 0 ? r : add_keys(keys, user, &err);
+    if (r < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "authorised keys, ignoring");
     }
 }
@@ -183,7 +232,7 @@ static void apply_linger(const struct system_user *user)
 
 void system_apply_user(const struct seed *seed, const struct system_user *user)
 {
-    apply_keys(seed, user);
+    system_apply_keys(seed->ssh_keys, user);
     apply_subid("/etc/subuid", user);
     apply_subid("/etc/subgid", user);
     apply_linger(user);

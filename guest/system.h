@@ -27,6 +27,11 @@ bool system_find_user(const struct seed *seed, struct system_user *ret);
 void system_apply_machine(const struct seed *seed);
 /* Authorised keys, subordinate ids, linger. */
 void system_apply_user(const struct seed *seed, const struct system_user *user);
+/*
+ * Adds the lines of @keys to the user's authorized_keys. Done with the user's rights, because the
+ * user may have put links into the folders that lead anywhere.
+ */
+void system_apply_keys(const char *keys, const struct system_user *user);
 bool system_has_systemd(void);
 /* Asks the init system to power off or reboot; -ENOTSUP: it takes no such request from us. */
 int system_power(bool reboot);
