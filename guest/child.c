@@ -15,6 +15,7 @@
 #define PATH_DEFAULT  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define STATUS_NOEXEC 127
 #define READ_SIZE     4096
+#define READS_MAX     32 /* in one go: more than a pipe holds, less than would stop all else */
 
 struct child {
     struct children *children;
@@ -102,15 +103,15 @@ static void pass_on(const char *data, size_t len)
 static bool read_output(struct child *child)
 {
     char data[READ_SIZE];
-    ssize_t n;
+    ssize_t n = 1;
 
-    while ((n = read(child->fd, data, sizeof(data))) > 0) {
+    for (int i = 0; i < READS_MAX && (n = read(child->fd, data, sizeof(data))) > 0; i++) {
         pass_on(data, (size_t)n);
         if (child->output) {
             child->output(data, (size_t)n, child->arg);
         }
     }
-    return n < 0 && (errno == EAGAIN || errno == EINTR);
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void on_output_readable(int fd, short revents, void *arg)
