@@ -116,6 +116,19 @@ char *text_hosts(const char *old, const char *address, const char *name)
     return buf_steal(&out);
 }
 
+static bool has_line(const char *text, const char *want, size_t want_len)
+{
+    const char *line;
+    size_t len;
+
+    while (next_line(&text, &line, &len)) {
+        if (len == want_len && memcmp(line, want, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void put_block(struct buf *out, const char *begin, const char *end, const char *body)
 {
     if (*body) {
@@ -137,7 +150,7 @@ char *text_block(const char *old, const char *begin, const char *end, const char
 
     while (next_line(&old, &line, &len)) {
         /* A begin without an end would swallow what follows. */
-        if (!inside && line_is(line, len, begin) && strstr(old, end)) {
+        if (!inside && line_is(line, len, begin) && has_line(old, end, strlen(end))) {
             inside = true;
             if (!done) {
                 put_block(&out, begin, end, body);
@@ -153,19 +166,6 @@ char *text_block(const char *old, const char *begin, const char *end, const char
         put_block(&out, begin, end, body);
     }
     return buf_steal(&out);
-}
-
-static bool has_line(const char *text, const char *want, size_t want_len)
-{
-    const char *line;
-    size_t len;
-
-    while (next_line(&text, &line, &len)) {
-        if (len == want_len && memcmp(line, want, len) == 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 char *text_with_lines(const char *old, const char *lines)
