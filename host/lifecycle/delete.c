@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lifecycle/delete.h"
 
+#include <stdio.h>
+#include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
 #include "instance/instance.h"
@@ -26,6 +28,21 @@ static int check(const struct instance *inst, bool force, struct error *err)
                          instance_status_name(inst->status));
     }
     return 0;
+}
+
+/*
+ * The folder goes out of the way first, so that nobody finds half of it or puts something into it,
+ * such as a new lock file, while its content is removed.
+ */
+static int remove_folder(const char *lima_home, const char *name, const char *dir,
+                         struct error *err)
+{
+    scoped(free) char *moved = xasprintf("%s/.deleted-%s.%d", lima_home, name, (int)getpid());
+
+    if (rename(dir, moved) < 0) {
+        return error_errno(err, errno, "renaming '%s' to '%s'", dir, moved);
+    }
+    return file_remove_tree(moved, err);
 }
 
 int lifecycle_delete(const char *lima_home, const char *name, bool force, struct error *err)
@@ -56,7 +73,7 @@ int lifecycle_delete(const char *lima_home, const char *name, bool force, struct
         r = lifecycle_kill(inst, err);
     }
     if (r == 0) {
-        r = file_remove_tree(dir, err);
+        r = remove_folder(lima_home, name, dir, err);
     }
     if (r < 0) {
         return error_wrap(err, r, "failed to delete instance `%s`", name);
