@@ -284,16 +284,18 @@ static void on_driver_started(void *arg)
     }
 }
 
+/* @expected: the guest powered down. That is no failure, but for a guest that was to come up. */
 static void on_driver_exited(bool expected, const char *reason, void *arg)
 {
     struct agent *a = arg;
+    bool came_up = boot_state(a->boot) == BOOT_STATE_READY;
 
     a->vm_runs = false;
-    if (!expected && !a->stopping) {
-        log_error("%s", reason);
-        strv_add(&a->end_errors, reason);
-    } else {
+    if (a->stopping || (expected && came_up)) {
         log_info("%s", reason);
+    } else {
+        log_error("%s%s", reason, came_up ? "" : " before the guest was ready");
+        strv_addf(&a->end_errors, "%s%s", reason, came_up ? "" : " before the guest was ready");
     }
     finish(a, 0);
 }

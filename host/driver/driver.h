@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What runs a virtual machine. A driver is a const table of operations; one that it lacks is NULL
- * and callers ask driver_can(). The host agent owns one struct driver per VM; the command line
- * tools use the operations that need no running VM (validate, describe).
+ * What runs a virtual machine. A driver is a const table of operations; one that it lacks is NULL,
+ * and callers test for that. The host agent owns one struct driver per VM; the command line tools
+ * use the operations that need no running VM (validate, describe).
  */
 #pragma once
 
