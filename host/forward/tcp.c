@@ -10,6 +10,10 @@
  * nothing is kept here. Guest to host: written to the socket at once, what does not fit waits in
  * @pending, which the credit of the stream bounds, as bytes are acknowledged to the peer only when
  * the socket took them.
+ *
+ * While no connection can be accepted (too many of them, or no descriptor is left) the listener is
+ * not watched, because it would be readable all the time. The end of a connection resumes it, and
+ * as descriptors are freed elsewhere too, a timer does.
  */
 #include "forward/tcp.h"
 
@@ -28,6 +32,7 @@
 #define BACKLOG         512
 #define READ_CHUNK      65536
 #define CONNECTIONS_MAX 4000 /* below the streams that a mux carries */
+#define ACCEPT_PAUSE_MS 250  /* without descriptors */
 
 struct connection {
     struct forward_tcp *forward;
@@ -48,9 +53,20 @@ struct forward_tcp {
     char *socket_path; /* NULL for TCP */
     int fd;
     struct loop_io *io;
+    struct loop_timer *pause; /* pending: no descriptor was left */
     struct connection *connections;
     size_t connection_count;
 };
+
+static void on_pause_end(void *arg)
+{
+    struct forward_tcp *forward = arg;
+
+    loop_timer_set(forward->pause, -1);
+    if (forward->connection_count < CONNECTIONS_MAX) {
+        loop_io_want(forward->io, EV_READ);
+    }
+}
 
 static void connection_free(struct connection *c)
 {
@@ -64,9 +80,7 @@ static void connection_free(struct connection *c)
     if (c->next) {
         c->next->prev = c->prev;
     }
-    if (forward->connection_count-- == CONNECTIONS_MAX) {
-        loop_io_want(forward->io, EV_READ);
-    }
+    forward->connection_count--;
     if (c->tunnel) {
         peer_tunnel_cancel(c->tunnel);
     }
@@ -77,6 +91,7 @@ static void connection_free(struct connection *c)
     fd_close(c->fd);
     buf_done(&c->pending);
     free(c);
+    on_pause_end(forward);
 }
 
 /* Ends it so that the host's program sees a reset, not an orderly end. */
@@ -283,6 +298,20 @@ static void connection_new(struct forward_tcp *forward, int take_fd)
     }
 }
 
+static void on_accept_failed(struct forward_tcp *forward, int code)
+{
+    bool exhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
+
+    if (code != EAGAIN && code != EINTR && code != ECONNABORTED) {
+        log_debug("accepting a connection to guest port %u: %s%s", forward->guest.port,
+                  strerror(code), exhausted ? ", retrying" : "");
+    }
+    if (exhausted) {
+        loop_io_want(forward->io, 0);
+        loop_timer_set(forward->pause, ACCEPT_PAUSE_MS);
+    }
+}
+
 static void on_forward_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct forward_tcp *forward = arg;
@@ -291,10 +320,7 @@ static void on_forward_readable(evutil_socket_t fd, short what, void *arg)
         int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (client < 0) {
-            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                log_debug("accepting a connection to guest port %u: %s", forward->guest.port,
-                          strerror(errno));
-            }
+            on_accept_failed(forward, errno);
             return;
         }
         connection_new(forward, client);
@@ -362,6 +388,7 @@ int forward_tcp_open(struct loop *loop, struct peer *peer, const struct forward_
     forward->socket_path = xstrdup(host->socket);
     forward->fd = fd;
     forward->io = loop_io_new(loop, fd, EV_READ, on_forward_readable, forward);
+    forward->pause = loop_timer_new(loop, on_pause_end, forward);
     *ret = forward;
     return 0;
 }
@@ -379,6 +406,7 @@ void forward_tcp_close(struct forward_tcp *forward)
     while (forward->connections) {
         connection_abort(forward->connections);
     }
+    loop_timer_free(forward->pause);
     loop_io_free(forward->io);
     fd_close(forward->fd);
     if (forward->socket_path) {

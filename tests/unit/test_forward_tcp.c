@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One host listener with real sockets and a peer that has no session, so it resets connections. */
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "forward/tcp.h"
+
+struct fixture {
+    struct loop *loop;
+    struct peer *peer;
+    struct forward_tcp *forward;
+    struct loop_timer *timer;
+    bool due;
+    struct sockaddr_in address; /* of the listener */
+    struct rlimit limit;
+};
+
+static const struct peer_events no_events;
+
+static void on_time(void *arg)
+{
+    struct fixture *f = arg;
+
+    f->due = true;
+}
+
+/* A port that was free a moment ago. */
+static uint16_t free_port(struct sockaddr_in *address)
+{
+    socklen_t len = sizeof(*address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    *address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(bind(fd, (struct sockaddr *)address, len), 0);
+    getsockname(fd, (struct sockaddr *)address, &len);
+    close(fd);
+    return ntohs(address->sin_port);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = xnew(struct fixture);
+    uint16_t port = free_port(&f->address);
+    const struct config_address loopback = {.family = AF_INET, .v4 = f->address.sin_addr};
+    const struct forward_target host = {.address = loopback, .port = port};
+    const struct forward_endpoint guest = {.address = loopback, .port = 80};
+
+    f->loop = loop_new();
+    f->peer = peer_new(f->loop, &no_events, NULL);
+    f->timer = loop_timer_new(f->loop, on_time, f);
+    assert_int_equal(forward_tcp_open(f->loop, f->peer, &host, &guest, &f->forward, NULL), 0);
+    getrlimit(RLIMIT_NOFILE, &f->limit);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    setrlimit(RLIMIT_NOFILE, &f->limit);
+    forward_tcp_close(f->forward);
+    loop_timer_free(f->timer);
+    peer_free(f->peer);
+    loop_free(f->loop);
+    free(f);
+    return 0;
+}
+
+static int connect_client(struct fixture *f)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(connect(fd, (struct sockaddr *)&f->address, sizeof(f->address)), 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+/* Runs the loop for @ms; returns how many rounds it made. */
+static int run_for(struct fixture *f, int ms)
+{
+    int rounds = 0;
+
+    f->due = false;
+    loop_timer_set(f->timer, ms);
+    while (!f->due) {
+        loop_once(f->loop);
+        rounds++;
+    }
+    return rounds;
+}
+
+static void test_no_descriptor_left_neither_spins_nor_stays(void **state)
+{
+    struct fixture *f = *state;
+    int client = connect_client(f);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = f->limit.rlim_max};
+    char byte;
+
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_in_range(run_for(f, 100), 1, 10);
+    assert_int_equal(recv(client, &byte, 1, 0), -1);
+    assert_int_equal(errno, EAGAIN);
+    setrlimit(RLIMIT_NOFILE, &f->limit);
+    for (int i = 0; i < 100 && recv(client, &byte, 1, 0) < 0 && errno == EAGAIN; i++) {
+        run_for(f, 50);
+    }
+    assert_int_not_equal(errno, EAGAIN);
+    close(client);
+}
+
+static void test_connection_without_a_session_is_reset(void **state)
+{
+    struct fixture *f = *state;
+    int client = connect_client(f);
+    char byte;
+
+    loop_once(f->loop);
+    assert_int_equal(forward_tcp_connections(f->forward), 0);
+    assert_int_equal(recv(client, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(client);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_no_descriptor_left_neither_spins_nor_stays, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_connection_without_a_session_is_reset, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
