@@ -4,14 +4,19 @@
  * and the present listeners, and compared with the live one:
  *
  *   wanted and live       the target is changed in place if another guest listener serves it now
- *   wanted, not live      the host listens; a failure is reported once and tried again at the next
- * change live, not wanted      closed
+ *   wanted, not live      the host listens; a failure is reported once and tried again later
+ *   live, not wanted      closed
+ *
+ * That happens once behind all changes that came together: a guest with many listeners reports them
+ * in pieces, and the first alone must not close what the others bring. It also bounds the work that
+ * a guest can cause with a flood of small changes.
  *
  * Where several guest listeners want one host address, the one that has it keeps it; else the first
  * in the order of the guest's report gets it.
  */
 #include "forward/table.h"
 
+#include <assert.h>
 #include <string.h>
 #include "base/alloc.h"
 #include "base/log.h"
@@ -47,6 +52,9 @@ struct forward_table {
     size_t listener_count, listener_alloc;
     struct forward *forwards;
     size_t forward_count;
+    struct event *due;    /* made active by a change */
+    bool full, full_said; /* some found no place; it was reported */
+    bool too_many_said;
 };
 
 static void report(struct forward_table *table, enum forward_event event,
@@ -111,7 +119,11 @@ static void want(struct forward_table *table, const struct forward_target *host,
 
     if (!f) {
         if (table->forward_count >= FORWARDS_MAX) {
-            report(table, FORWARD_EVENT_FAILED, guest, host, "too many forwards of one instance");
+            if (!table->full && !table->full_said) {
+                report(table, FORWARD_EVENT_FAILED, guest, host,
+                       "too many forwards of one instance");
+            }
+            table->full = true;
             return;
         }
         f = add_forward(table, host, guest);
@@ -225,13 +237,20 @@ static void open_missing(struct forward_table *table)
 
 static void reconcile(struct forward_table *table)
 {
+    table->full = false;
     keep_present(table);
     want_static(table);
     for (size_t i = 0; i < table->listener_count; i++) {
         want_listener(table, &table->listeners[i]);
     }
+    table->full_said = table->full;
     close_unwanted(table);
     open_missing(table);
+}
+
+static void on_change_due(evutil_socket_t fd, short what, void *arg)
+{
+    reconcile(arg);
 }
 
 struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
@@ -248,6 +267,8 @@ struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
     table->ssh_port = ssh_port;
     table->events = events;
     table->events_arg = events_arg;
+    table->due = event_new(loop_base(loop), -1, 0, on_change_due, table);
+    assert(table->due);
     return table;
 }
 
@@ -263,6 +284,7 @@ void forward_table_free(struct forward_table *table)
         forward_tcp_close(f->tcp);
         free(f);
     }
+    event_free(table->due);
     free(table->listeners);
     free(table);
 }
@@ -303,11 +325,15 @@ void forward_table_update(struct forward_table *table, bool snapshot, const stru
             continue;
         }
         if (table->listener_count >= LISTENERS_MAX) {
-            log_warn("the guest reports more than %d listeners, ignoring the rest", LISTENERS_MAX);
+            if (!table->too_many_said) {
+                table->too_many_said = true;
+                log_warn("the guest reports more than %d listeners, ignoring the rest",
+                         LISTENERS_MAX);
+            }
             break;
         }
         array_reserve(table->listeners, table->listener_alloc, table->listener_count + 1);
         table->listeners[table->listener_count++] = (struct listener){.endpoint = endpoint};
     }
-    reconcile(table);
+    event_active(table->due, EV_TIMEOUT, 0);
 }

@@ -34,8 +34,9 @@ struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
 void forward_table_free(struct forward_table *table);
 SCOPED_PTR(struct forward_table, forward_table_free)
 /*
- * From peer_events.ports. When the session is lost nothing needs to be said: the tunnels end by
- * themselves, the listeners stay until the next snapshot.
+ * From peer_events.ports. Takes effect in the loop's present round, together with all that comes in
+ * it; changed() is called from there, never from here. When the session is lost nothing needs to be
+ * said: the tunnels end by themselves, the listeners stay until the next snapshot.
  */
 void forward_table_update(struct forward_table *table, bool snapshot, const struct peer_port *added,
                           size_t added_count, const struct peer_port *removed,

@@ -32,6 +32,7 @@
 #define BACKLOG         512
 #define READ_CHUNK      65536
 #define CONNECTIONS_MAX 4000 /* below the streams that a mux carries */
+#define ACCEPTS_MAX     256  /* before other events of the loop get their turn */
 #define ACCEPT_PAUSE_MS 250  /* without descriptors */
 
 struct connection {
@@ -316,7 +317,7 @@ static void on_forward_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct forward_tcp *forward = arg;
 
-    while (forward->connection_count < CONNECTIONS_MAX) {
+    for (int i = 0; i < ACCEPTS_MAX && forward->connection_count < CONNECTIONS_MAX; i++) {
         int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (client < 0) {

@@ -83,6 +83,14 @@ static struct peer_port port_on(const char *ip, uint16_t port)
     return p;
 }
 
+/* A change from the guest, and what follows from it. */
+static void update(struct fixture *f, bool snapshot, const struct peer_port *added,
+                   size_t added_count, const struct peer_port *removed, size_t removed_count)
+{
+    forward_table_update(f->table, snapshot, added, added_count, removed, removed_count);
+    loop_once(f->loop);
+}
+
 static bool host_listens(uint16_t port)
 {
     int fd = bind_port(port, NULL);
@@ -112,10 +120,10 @@ static void test_listener_appears_and_goes_with_the_guests(void **state)
     struct fixture *f = *state;
     struct peer_port p = port_on("127.0.0.1", f->port);
 
-    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    update(f, true, &p, 1, NULL, 0);
     assert_true(host_listens(f->port));
     assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
-    forward_table_update(f->table, false, NULL, 0, &p, 1);
+    update(f, false, NULL, 0, &p, 1);
     assert_false(host_listens(f->port));
     assert_said(f, "stopping 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
 }
@@ -125,12 +133,12 @@ static void test_move_from_loopback_to_all_addresses_keeps_the_forward(void **st
     struct fixture *f = *state;
     struct peer_port before = port_on("127.0.0.1", f->port), after = port_on("0.0.0.0", f->port);
 
-    forward_table_update(f->table, true, &before, 1, NULL, 0);
+    update(f, true, &before, 1, NULL, 0);
     assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
-    forward_table_update(f->table, false, &after, 1, &before, 1);
+    update(f, false, &after, 1, &before, 1);
     assert_true(host_listens(f->port));
     assert_said(f, "");
-    forward_table_update(f->table, false, NULL, 0, &after, 1);
+    update(f, false, NULL, 0, &after, 1);
     assert_false(host_listens(f->port));
 }
 
@@ -139,9 +147,9 @@ static void test_second_listener_of_one_host_port_takes_over(void **state)
     struct fixture *f = *state;
     struct peer_port both[] = {port_on("127.0.0.1", f->port), port_on("::1", f->port)};
 
-    forward_table_update(f->table, true, both, 2, NULL, 0);
+    update(f, true, both, 2, NULL, 0);
     assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
-    forward_table_update(f->table, false, NULL, 0, &both[0], 1);
+    update(f, false, NULL, 0, &both[0], 1);
     assert_true(host_listens(f->port));
     assert_said(f, "");
 }
@@ -151,11 +159,11 @@ static void test_snapshot_replaces_what_was_known(void **state)
     struct fixture *f = *state;
     struct peer_port p = port_on("::", f->port);
 
-    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    update(f, true, &p, 1, NULL, 0);
     assert_said(f, "forwarding [::]:%u > 127.0.0.1:%u", f->port, f->port);
-    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    update(f, true, &p, 1, NULL, 0);
     assert_said(f, "");
-    forward_table_update(f->table, true, NULL, 0, NULL, 0);
+    update(f, true, NULL, 0, NULL, 0);
     assert_said(f, "stopping [::]:%u > 127.0.0.1:%u", f->port, f->port);
 }
 
@@ -166,13 +174,25 @@ static void test_taken_port_fails_once_and_is_tried_again(void **state)
     int taken = bind_port(f->port, NULL);
 
     assert_true(taken >= 0);
-    forward_table_update(f->table, true, &p, 1, NULL, 0);
+    update(f, true, &p, 1, NULL, 0);
     assert_said(f, "failed 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
-    forward_table_update(f->table, false, &other, 1, NULL, 0);
+    update(f, false, &other, 1, NULL, 0);
     assert_said(f, "ignored 10.0.0.1:9");
     close(taken);
-    forward_table_update(f->table, false, NULL, 0, &other, 1);
+    update(f, false, NULL, 0, &other, 1);
     assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+}
+
+static void test_snapshot_in_pieces_keeps_the_forwards_of_all(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_port p = port_on("127.0.0.1", f->port), other = port_on("10.0.0.1", 9);
+
+    update(f, true, &p, 1, NULL, 0);
+    assert_said(f, "forwarding 127.0.0.1:%u > 127.0.0.1:%u", f->port, f->port);
+    forward_table_update(f->table, true, &other, 1, NULL, 0);
+    update(f, false, &p, 1, NULL, 0);
+    assert_said(f, "ignored 10.0.0.1:9");
 }
 
 static void test_ssh_is_not_forwarded(void **state)
@@ -180,7 +200,7 @@ static void test_ssh_is_not_forwarded(void **state)
     struct fixture *f = *state;
     struct peer_port ports[] = {port_on("0.0.0.0", 22), port_on("127.0.0.1", 60022)};
 
-    forward_table_update(f->table, true, ports, 2, NULL, 0);
+    update(f, true, ports, 2, NULL, 0);
     assert_said(f, "ignored 0.0.0.0:22; ignored 127.0.0.1:60022");
 }
 
@@ -192,9 +212,34 @@ static void test_hostile_number_of_listeners_is_bounded(void **state)
     for (unsigned i = 0; i < 10000; i++) {
         many[i] = port_on("10.0.0.1", (uint16_t)(i + 1));
     }
-    forward_table_update(f->table, true, many, 10000, NULL, 0);
+    update(f, true, many, 10000, NULL, 0);
     assert_true(f->said.len <= 2048);
     free(many);
+}
+
+static void test_forwards_beyond_the_limit_are_reported_once(void **state)
+{
+    struct config_port_forward rules[] = {{.guest_first = 1,
+                                           .guest_last = 2000,
+                                           .host_first = 1,
+                                           .host_last = 2000,
+                                           .proto = CONFIG_PROTO_ANY,
+                                           .guest_socket = "",
+                                           .host_socket = "",
+                                           .is_static = true}};
+    struct fixture *f = *state;
+    size_t before;
+
+    /* an address that is nobody's: each listener fails */
+    inet_pton(AF_INET, "203.0.113.1", &rules[0].host_ip.v4);
+    rules[0].host_ip.family = rules[0].guest_ip.family = AF_INET;
+    forward_table_free(f->table);
+    f->table = forward_table_new(f->loop, f->peer, rules, 1, 60022, &events, f);
+    update(f, true, NULL, 0, NULL, 0);
+    assert_int_equal(f->said.len, 1024 + 1);
+    before = f->said.len;
+    update(f, true, NULL, 0, NULL, 0);
+    assert_int_equal(f->said.len, before);
 }
 
 int main(void)
@@ -208,6 +253,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_snapshot_replaces_what_was_known, setup, teardown),
         cmocka_unit_test_setup_teardown(test_taken_port_fails_once_and_is_tried_again, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot_in_pieces_keeps_the_forwards_of_all, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_forwards_beyond_the_limit_are_reported_once, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_ssh_is_not_forwarded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hostile_number_of_listeners_is_bounded, setup,
