@@ -10,7 +10,9 @@
 
 #define CONSOLE_EVERY_MS 1000 /* at most one progress event from the console in this time */
 #define CONSOLE_LINE_MAX 120
-#define ERRORS_MAX       64 /* scripts that a guest can make us remember */
+#define ERRORS_MAX       64          /* scripts that a guest can make us remember */
+#define ERRORS_BYTES     (96u << 10) /* of them: an event line with all, escaped, can be read back */
+#define PROGRESS_MAX     2000        /* stages and scripts that a guest can make us tell */
 
 /* Where in a terminal's escape sequence (ECMA-48) the console stands. */
 enum escape {
@@ -24,6 +26,9 @@ struct boot {
     void *arg;
     enum boot_state state;
     struct strv errors;
+    size_t error_bytes;
+    bool errors_cut;
+    unsigned told;   /* progress events that the guest caused */
     struct buf line; /* of the console, so far */
     enum escape escape;
     int64_t console_said_ms;
@@ -150,6 +155,30 @@ void boot_console(struct boot *boot, const char *text, size_t len)
     }
 }
 
+static void tell(struct boot *boot, const char *stage, const char *detail)
+{
+    if (boot->told < PROGRESS_MAX) {
+        boot->told++;
+        boot->events->progress(stage, detail, boot->arg);
+    }
+}
+
+static void remember(struct boot *boot, char *take_error)
+{
+    size_t len = strlen(take_error);
+
+    if (boot->errors.len >= ERRORS_MAX || boot->error_bytes + len > ERRORS_BYTES) {
+        if (!boot->errors_cut) {
+            boot->errors_cut = true;
+            strv_add(&boot->errors, "there are more failures than are listed here");
+        }
+        free(take_error);
+        return;
+    }
+    boot->error_bytes += len;
+    strv_take(&boot->errors, take_error);
+}
+
 void boot_stage(struct boot *boot, enum peer_stage stage, const char *detail)
 {
     if (stage == PEER_STAGE_FAILED) {
@@ -167,28 +196,22 @@ void boot_stage(struct boot *boot, enum peer_stage stage, const char *detail)
     if (stage == PEER_STAGE_READY) {
         become_ready(boot);
     } else if (stage_texts[stage]) {
-        boot->events->progress(stage_texts[stage], *detail ? detail : NULL, boot->arg);
+        tell(boot, stage_texts[stage], *detail ? detail : NULL);
     }
 }
 
 void boot_script(struct boot *boot, const struct peer_script *script)
 {
-    scoped(free) char *text = NULL;
-
     if (boot->state != BOOT_STATE_GUEST) {
         return;
     }
     if (script->running) {
-        boot->events->progress("running", script->name, boot->arg);
-        return;
+        tell(boot, "running", script->name);
+    } else if (script->exit_status != 0) {
+        remember(boot, xasprintf("'%s' failed with exit status %d%s%s%s%s", script->name,
+                                 script->exit_status, *script->hint ? "; hint: " : "", script->hint,
+                                 *script->tail ? "; its last lines:\n" : "", script->tail));
     }
-    if (script->exit_status == 0 || boot->errors.len >= ERRORS_MAX) {
-        return;
-    }
-    text = xasprintf("'%s' failed with exit status %d%s%s%s%s", script->name, script->exit_status,
-                     *script->hint ? "; hint: " : "", script->hint,
-                     *script->tail ? "; its last lines:\n" : "", script->tail);
-    strv_add(&boot->errors, text);
 }
 
 void boot_ssh_answers(struct boot *boot)

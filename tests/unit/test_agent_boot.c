@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include "agent/boot.h"
+#include "api/events.h"
 
 struct seen {
     struct boot *boot;
@@ -142,6 +146,48 @@ static void test_escape_sequences_are_not_shown_even_when_cut(void **state)
     assert_string_equal(seen->progress.items[1], "booting|[  OK  ] Started ssh");
 }
 
+static void test_event_with_all_errors_of_a_hostile_guest_can_be_read_back(void **state)
+{
+    struct seen *seen = *state;
+    char tail[4096] = "";
+    struct peer_script script = {.name = "x", .exit_status = 1, .tail = tail, .hint = ""};
+    FILE *file = tmpfile();
+    struct api_event event = {.errors = &seen->errors};
+    struct api_event_in back;
+    scoped(free) char *line = NULL;
+    size_t size = 0;
+
+    memset(tail, '"', sizeof(tail) - 1);
+    boot_started(seen->boot);
+    boot_stage(seen->boot, PEER_STAGE_PROVISION, "100");
+    for (int i = 0; i < 100; i++) {
+        boot_script(seen->boot, &script);
+    }
+    boot_stage(seen->boot, PEER_STAGE_READY, "");
+    assert_in_range(seen->errors.len, 20, 65);
+    assert_int_equal(api_event_write(fileno(file), &event, NULL), 0);
+    rewind(file);
+    assert_true(getline(&line, &size, file) > 0);
+    fclose(file);
+    assert_int_equal(api_event_parse(line, &back, NULL), 0);
+    jv_free(back.status);
+}
+
+static void test_guest_that_never_gets_ready_cannot_tell_without_end(void **state)
+{
+    struct seen *seen = *state;
+    struct peer_script script = {.name = "x", .running = true, .tail = "", .hint = ""};
+
+    boot_started(seen->boot);
+    for (int i = 0; i < 10000; i++) {
+        boot_stage(seen->boot, PEER_STAGE_SSH, "");
+        boot_script(seen->boot, &script);
+    }
+    assert_in_range(seen->progress.len, 100, 3000);
+    boot_stage(seen->boot, PEER_STAGE_READY, "");
+    assert_int_equal(seen->ready, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +201,10 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_escape_sequences_are_not_shown_even_when_cut, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_event_with_all_errors_of_a_hostile_guest_can_be_read_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guest_that_never_gets_ready_cannot_tell_without_end,
+                                        setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
