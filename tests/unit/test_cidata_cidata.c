@@ -144,7 +144,7 @@ static void test_plain_mode_has_no_agent(void **state)
 static void test_the_label_is_lower_case(void **state)
 {
     struct config config = example();
-    scoped(free) char *id = write_seed(&config, "/bin/true");
+    scoped(free) _unused_ char *id = write_seed(&config, "/bin/true");
     scoped(free) char *path = path_join(folder, "cidata.iso");
     scoped(free) char *blkid = process_find_program("/sbin/blkid");
     scoped(error_done) struct error err = ERROR_INIT;
@@ -171,7 +171,7 @@ static void test_the_readable_copy_is_what_cloud_init_gets(void **state)
     scoped(error_done) struct error err = ERROR_INIT;
     scoped(buf_done) struct buf copy = BUF_INIT;
     scoped(buf_done) struct buf seed = BUF_INIT;
-    scoped(free) char *list = list_image(iso, "user-data", &seed);
+    scoped(free) _unused_ char *list = list_image(iso, "user-data", &seed);
     struct stat st;
 
     assert_works(file_read(path, 1 << 20, &copy, &err), &err);
