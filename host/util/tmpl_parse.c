@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "util/tmpl.h"
+#include "util/tmpl_call.h"
 
 /* The parser stands at @p; inside of an action tokens are read straight from the text. */
 struct parser {

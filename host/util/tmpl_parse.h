@@ -48,6 +48,3 @@ void tmpl_list_free(struct tmpl_list *list);
 SCOPED_PTR(struct tmpl_list, tmpl_list_free)
 void tmpl_node_free(struct tmpl_node *node);
 SCOPED_PTR(struct tmpl_node, tmpl_node_free)
-
-/* True when @name is a function. */
-bool tmpl_is_function(const char *name);

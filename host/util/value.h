@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Value trees: jv of libjq (immutable, reference-counted: every jv_* call consumes its arguments) with
- * helpers, JSON text, jq programs, and where each node came from.
+ * Value trees: jv of libjq (immutable, reference-counted: every jv_* call consumes its arguments)
+ * with helpers, JSON text, jq programs, and where each node came from.
  *
- * A tree that yaml_load() made comes with a struct value_lines of the same shape. It says for each node
- * at which line and column it stands and, for a scalar, which text a field of type string gets. A reader
- * with a schema walks both side by side:
+ * A tree that yaml_load() made comes with a struct value_lines of the same shape. It says for each
+ * node at which line and column it stands and, for a scalar, which text a field of type string
+ * gets. A reader with a schema walks both side by side:
  *
  *     jv item = jv_object_get(jv_copy(tree), jv_string("mountPoint"));
  *     const struct value_lines *at = value_lines_child(lines, "mountPoint");
@@ -53,7 +53,7 @@ struct value_pos {
 };
 
 enum value_style {
-    VALUE_STYLE_NONE,   /* a list or map, or not from a text */
+    VALUE_STYLE_NONE, /* a list or map, or not from a text */
     VALUE_STYLE_PLAIN,
     VALUE_STYLE_QUOTED, /* 'x', "x", !!str x */
     VALUE_STYLE_BLOCK,  /* | or > */
@@ -98,7 +98,8 @@ void value_lines_share(struct value_lines *to, const struct value_lines *from);
 
 /* What a string field gets: caller frees; NULL for null, lists and maps. */
 char *value_text(jv value, const struct value_lines *at);
-/* What an integer field gets: truncated; a string counts when it reads as a number. -EINVAL, -ERANGE. */
+/* What an integer field gets: truncated; a string counts when it reads as a number. -EINVAL,
+ * -ERANGE. */
 int value_int(jv value, const struct value_lines *at, int64_t *ret);
 
 /* ---- JSON and jq ---- */
@@ -108,8 +109,9 @@ char *value_to_json(jv value, bool sort); /* consumes @value; caller frees */
 /* Errors: EINVAL with the parser's words. */
 int value_from_json(const char *text, jv *ret, struct error *err);
 /*
- * Runs a jq program over @input (consumed) and returns an array of its results. File and environment
- * access are off: such a program fails with "env operations have been disabled" or "file operations
- * have been disabled". Errors: EINVAL (compile or run-time error, the message is jq's).
+ * Runs a jq program over @input (consumed) and returns an array of its results. File and
+ * environment access are off: such a program fails with "env operations have been disabled" or
+ * "file operations have been disabled". Errors: EINVAL (compile or run-time error, the message is
+ * jq's).
  */
 int value_query(jv input, const char *program, jv *ret_results, struct error *err);
