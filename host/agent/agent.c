@@ -23,6 +23,7 @@
 #include "api/server.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/ration.h"
 #include "driver/console.h"
 #include "driver/driver.h"
 #include "forward/table.h"
@@ -38,6 +39,12 @@
 #define RECONNECT_MIN_MS      50
 #define RECONNECT_MAX_MS      2000
 #define START_TRIES           5 /* with another ssh port each time */
+
+/* What a guest that opens and closes ports all day can make us write. */
+#define LOG_BURST     4000
+#define LOG_PER_S     10
+#define FORWARD_BURST 4000
+#define FORWARD_PER_S 5
 
 struct agent {
     const struct agent_options *options;
@@ -58,6 +65,7 @@ struct agent {
     struct loop_timer *reconnect;
     int64_t reconnect_ms;
     struct forward_table *forwards;
+    struct ration forward_events;
     struct boot *boot;
     struct banner *banner;
     struct api_server *server;
@@ -247,17 +255,21 @@ static void on_forward_changed(enum forward_event event, enum config_proto proto
         [FORWARD_EVENT_FAILED] = "failed",
     };
     const char *name = proto == CONFIG_PROTO_UDP ? "udp" : "tcp";
+    struct agent *a = arg;
 
     if (event == FORWARD_EVENT_FAILED) {
         log_warn("not forwarding %s %s: %s, ignoring", name, guest, error);
     } else {
         log_info("%s %s %s%s%s", types[event], name, guest, host ? " to " : "", host ? host : "");
     }
-    emit(arg, (struct api_event){.forward_type = types[event],
-                                 .forward_proto = name,
-                                 .forward_guest = guest,
-                                 .forward_host = host,
-                                 .forward_error = error});
+    if (!ration_take(&a->forward_events, loop_now_ms())) {
+        return;
+    }
+    emit(a, (struct api_event){.forward_type = types[event],
+                               .forward_proto = name,
+                               .forward_guest = guest,
+                               .forward_host = host,
+                               .forward_error = error});
 }
 
 static const struct forward_events forward_events = {.changed = on_forward_changed};
@@ -561,7 +573,9 @@ static int run(struct agent *a, struct error *err)
 
 int agent_run(const struct agent_options *options, struct error *err)
 {
-    struct agent a = {.options = options, .pidfile_fd = -1};
+    struct agent a = {.options = options,
+                      .pidfile_fd = -1,
+                      .forward_events = RATION_INIT(FORWARD_BURST, FORWARD_PER_S)};
     int r = claim_pidfile(&a, err);
 
     if (r < 0) {
@@ -569,6 +583,7 @@ int agent_run(const struct agent_options *options, struct error *err)
         return r;
     }
     signal(SIGPIPE, SIG_IGN);
+    log_set_limit(LOG_BURST, LOG_PER_S);
     raise_descriptor_limit();
     a.loop = loop_new();
     r = run(&a, err);

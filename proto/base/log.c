@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/ration.h"
 
 #define MESSAGE_COLUMNS 44
 
@@ -29,6 +30,7 @@ static struct {
     struct timespec start;
     void (*hook)(bool after, void *arg);
     void *hook_arg;
+    struct ration limit; /* per_second 0: none */
 } sink = {.level = LOG_LEVEL_INFO};
 
 static void __attribute__((constructor)) sink_start(void)
@@ -60,6 +62,11 @@ void log_set_terminal_hook(void (*hook)(bool after, void *arg), void *arg)
 {
     sink.hook = hook;
     sink.hook_arg = arg;
+}
+
+void log_set_limit(unsigned burst, unsigned per_second)
+{
+    sink.limit = RATION_INIT(burst, per_second);
 }
 
 int log_level_parse(const char *text, enum log_level *ret)
@@ -284,7 +291,7 @@ static void write_all(const char *data, size_t len)
     }
 }
 
-static void emit(enum log_level level, const struct log_field *fields, const char *message)
+static void write_line(enum log_level level, const struct log_field *fields, const char *message)
 {
     bool terminal = isatty(STDERR_FILENO) == 1;
     bool colour = terminal && !getenv("NO_COLOR");
@@ -298,6 +305,27 @@ static void emit(enum log_level level, const struct log_field *fields, const cha
     if (terminal && sink.hook) {
         sink.hook(true, sink.hook_arg);
     }
+}
+
+static void emit(enum log_level level, const struct log_field *fields, const char *message)
+{
+    unsigned dropped = sink.limit.refused;
+    struct timespec now;
+
+    if (sink.limit.per_second == 0 || level >= LOG_LEVEL_ERROR) {
+        write_line(level, fields, message);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!ration_take(&sink.limit, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000)) {
+        return;
+    }
+    if (dropped) {
+        scoped(free) char *text = xasprintf("%u lines were too many, ignoring them", dropped);
+
+        write_line(LOG_LEVEL_WARN, NULL, text);
+    }
+    write_line(level, fields, message);
 }
 
 void log_message(enum log_level level, const char *fmt, ...)

@@ -45,6 +45,12 @@ int log_level_parse(const char *text, enum log_level *ret);
 const char *log_level_name(enum log_level level); /* "warning" for WARN */
 
 /*
+ * Lets through @burst lines at once and then @per_second, and says how many were dropped: for a
+ * process whose log grows with what somebody hostile does. Errors always come through.
+ */
+void log_set_limit(unsigned burst, unsigned per_second);
+
+/*
  * Called before and after each line that goes to a terminal, so that a progress line there can be
  * cleared and drawn again. NULL for none.
  */

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/log.h"
+#include "base/ration.h"
 
 static const struct log_field fields[] = {{"path", "/tmp/x"}, {"error", "it's \"bad\"\n"}, {0}};
 
@@ -43,12 +47,54 @@ static void test_level_names_are_read_in_any_case(void **state)
     assert_int_equal(log_level_parse("loud", &level), -EINVAL);
 }
 
+static void test_limit_lets_a_burst_through_and_counts_the_rest(void **state)
+{
+    struct ration ration = RATION_INIT(10, 5);
+    int granted = 0;
+
+    for (int i = 0; i < 100; i++) {
+        granted += ration_take(&ration, 1000);
+    }
+    assert_int_equal(granted, 10);
+    assert_int_equal(ration.refused, 90);
+    assert_false(ration_take(&ration, 1199));
+    assert_true(ration_take(&ration, 1200));
+    assert_false(ration_take(&ration, 1200));
+    for (int i = 0; i < 100; i++) {
+        granted += ration_take(&ration, 1000000);
+    }
+    assert_int_equal(granted, 20);
+}
+
+static void test_flood_of_lines_is_cut_but_for_errors(void **state)
+{
+    char path[] = "/tmp/lima-test-log.XXXXXX";
+    int fd = mkstemp(path), own = dup(STDERR_FILENO);
+    struct stat st;
+
+    dup2(fd, STDERR_FILENO);
+    log_set_limit(100, 1);
+    for (int i = 0; i < 100000; i++) {
+        log_info("flood");
+    }
+    log_error("seen");
+    log_set_limit(1, 1000);
+    dup2(own, STDERR_FILENO);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_in_range(st.st_size, 100 * 40, 110 * 100);
+    unlink(path);
+    close(fd);
+    close(own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_line_quotes_what_is_not_bare),
         cmocka_unit_test(test_terminal_line_pads_only_before_fields),
         cmocka_unit_test(test_json_keys_are_sorted_and_escaped),
+        cmocka_unit_test(test_limit_lets_a_burst_through_and_counts_the_rest),
+        cmocka_unit_test(test_flood_of_lines_is_cut_but_for_errors),
         cmocka_unit_test(test_level_names_are_read_in_any_case),
     };
 
