@@ -10,14 +10,13 @@
  */
 #include "agent/agent.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include "agent/banner.h"
 #include "agent/boot.h"
+#include "agent/pidfile.h"
 #include "agent/sshport.h"
 #include "api/events.h"
 #include "api/server.h"
@@ -170,6 +169,12 @@ static const struct boot_events boot_events = {
 
 /* --- guest --- */
 
+static void connect_later(struct agent *a)
+{
+    loop_timer_set(a->reconnect, a->reconnect_ms);
+    a->reconnect_ms = MIN(a->reconnect_ms * 2, RECONNECT_MAX_MS);
+}
+
 static void connect_guest(struct agent *a)
 {
     scoped(error_done) struct error err = ERROR_INIT;
@@ -177,11 +182,9 @@ static void connect_guest(struct agent *a)
 
     if (a->ops->guest_connect(a->driver, &fd, &err) < 0) {
         log_error_of(LOG_LEVEL_DEBUG, &err, "the guest agent's port, retrying");
-        loop_timer_set(a->reconnect, a->reconnect_ms);
-        a->reconnect_ms = MIN(a->reconnect_ms * 2, RECONNECT_MAX_MS);
+        connect_later(a);
         return;
     }
-    a->reconnect_ms = RECONNECT_MIN_MS;
     peer_attach(a->peer, fd, true);
 }
 
@@ -196,6 +199,9 @@ static void on_reconnect_time(void *arg)
 
 static void on_peer_connected(const struct peer_info *info, void *arg)
 {
+    struct agent *a = arg;
+
+    a->reconnect_ms = RECONNECT_MIN_MS;
     log_debug("guest agent %s on %s, kernel %s, boot %s", info->agent_version, info->os,
               info->kernel, info->boot_id);
 }
@@ -207,9 +213,7 @@ static void on_peer_disconnected(void *arg)
 
 static void on_peer_closed(void *arg)
 {
-    struct agent *a = arg;
-
-    loop_timer_set(a->reconnect, a->reconnect_ms);
+    connect_later(arg);
 }
 
 static void on_peer_stage(enum peer_stage stage, const char *detail, const char *instance_id,
@@ -334,8 +338,12 @@ static void on_driver_guest_port(bool open, void *arg)
 static void on_driver_console(const char *text, size_t len, void *arg)
 {
     struct agent *a = arg;
-    scoped(free) char *cause = console_watch_feed(a->console, text, len);
+    scoped(free) char *cause = NULL;
 
+    if (boot_state(a->boot) >= BOOT_STATE_READY) {
+        return; /* what a console says then decides nothing */
+    }
+    cause = console_watch_feed(a->console, text, len);
     boot_console(a->boot, text, len);
     if (cause) {
         scoped(free) char *tail = console_watch_tail(a->console);
@@ -442,26 +450,15 @@ static jv info_document(void *arg)
 }
 
 /* The lock on the pid file is what makes us the only agent of this instance. */
-static int claim_pidfile(struct agent *a, struct error *err)
+static int claim_instance(struct agent *a, struct error *err)
 {
-    const char *path = a->options->pidfile;
-    scoped(free) char *text = xasprintf("%d\n", (int)getpid());
-    int r;
+    int r = pidfile_claim(a->options->pidfile, &a->pidfile_fd, err);
 
-    a->pidfile_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (a->pidfile_fd < 0) {
-        return error_errno(err, errno, "opening '%s'", path);
-    }
-    if (flock(a->pidfile_fd, LOCK_EX | LOCK_NB) < 0) {
-        error_set(err, EBUSY, "another host agent runs for '%s'", a->options->instance);
+    if (r == -EBUSY) {
+        error_wrap(err, r, "another host agent runs for '%s'", a->options->instance);
         error_hint(err, "run `limactl list %s`", a->options->instance);
-        return -EBUSY;
     }
-    if (ftruncate(a->pidfile_fd, 0) < 0) {
-        return error_errno(err, errno, "writing '%s'", path);
-    }
-    r = fd_write_all(a->pidfile_fd, text, strlen(text));
-    return r < 0 ? error_errno(err, -r, "writing '%s'", path) : 0;
+    return r;
 }
 
 static void raise_descriptor_limit(void)
@@ -576,7 +573,7 @@ int agent_run(const struct agent_options *options, struct error *err)
     struct agent a = {.options = options,
                       .pidfile_fd = -1,
                       .forward_events = RATION_INIT(FORWARD_BURST, FORWARD_PER_S)};
-    int r = claim_pidfile(&a, err);
+    int r = claim_instance(&a, err);
 
     if (r < 0) {
         fd_close(a.pidfile_fd);
