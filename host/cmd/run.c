@@ -343,8 +343,8 @@ static int run(const struct parsed *p, struct error *err)
         log_warn("LIMA_HOME '%s' is on NFS, where sockets and locks fail at times; ignoring", home);
     }
     if (p->cmd->warns_root && geteuid() == 0) {
-        log_warn("running as root; the guest's user is 'lima' and the machine belongs to root; "
-                 "ignoring");
+        log_warn(
+            "running as root: the instance belongs to root, the guest's user is 'lima', ignoring");
     }
     ctx.lima_home = home;
     return p->cmd->run(&ctx, err);
