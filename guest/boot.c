@@ -12,8 +12,11 @@
  *   FAILED      instead of any of them; nothing follows
  *
  * Whatever may have changed something (folders, routes, ports, child processes) calls advance(),
- * which goes as far as it can. When READY is reached and cloud-init's final stage is over as well,
- * cloud-init is retired: later boots do without it.
+ * which goes as far as it can. An agent that is started again after READY (READY_FILE is there)
+ * passes the stages without running scripts a second time.
+ *
+ * When READY is reached and cloud-init is through as well, it is retired: later boots do without
+ * it.
  */
 #include "boot.h"
 
@@ -204,7 +207,8 @@ static void advance_retirement(struct boot *boot)
     }
     if (boot->plan != CLOUDINIT_OFF) {
         cloudinit_status(&status);
-        if (!status.final_finished) {
+        /* The installer has taken later stages back where they are idle; see there. */
+        if (!status.final_finished && (!boot->seed->only_init || cloudinit_single_process())) {
             return;
         }
         if (cloudinit_retire(boot->seed->instance_id, &err) < 0) {

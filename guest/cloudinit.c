@@ -60,6 +60,12 @@ bool cloudinit_only_init(const char *user_data)
            list_is_empty(user_data, "cloud_final_modules");
 }
 
+bool cloudinit_single_process(void)
+{
+    return files_exist("/usr/lib/systemd/system/cloud-init-main.service") ||
+           files_exist("/lib/systemd/system/cloud-init-main.service");
+}
+
 /* The applied id: ours, or where that is missing what cloud-init itself last applied. */
 static char *read_applied(void)
 {

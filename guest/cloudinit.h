@@ -49,6 +49,10 @@ void cloudinit_status(struct cloudinit_status *ret);
  */
 bool cloudinit_only_init(const char *user_data);
 
+/* True where one process serves all stages (24.3 and later), so that later ones cost next to
+ * nothing. */
+bool cloudinit_single_process(void);
+
 /* True when a kernel command line says cloud-init=disabled. */
 bool cloudinit_cmdline_disables(const char *cmdline);
 

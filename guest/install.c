@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cloudinit.h"
 #include "envlist.h"
 #include "files.h"
 #include "seed.h"
@@ -220,6 +221,29 @@ static int start_systemd(bool reload, bool restart, struct error *err)
     return r;
 }
 
+/*
+ * We run inside cloud-init's init stage. If the later stages have no modules they would still start
+ * an interpreter each, just when the machine has most to do: their start is taken back.
+ */
+static void cancel_idle_stages(const char *seed_dir)
+{
+    static const char *const stop_argv[] = {
+        "systemctl", "stop", "--no-block", "cloud-config.service", "cloud-final.service", NULL};
+    scoped(free) char *path = xasprintf("%s/user-data", seed_dir);
+    scoped(free) char *user_data = files_read(path, SEED_TEXT_MAX, NULL);
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct cloudinit_status status;
+
+    cloudinit_status(&status);
+    if (!user_data || !cloudinit_only_init(user_data) || cloudinit_single_process() ||
+        status.init_finished) {
+        return;
+    }
+    if (run_command(stop_argv, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "idle stages of cloud-init, ignoring");
+    }
+}
+
 static int install_systemd(const char *path, bool program_changed, struct error *err)
 {
     scoped(free) char *text = install_systemd_unit(path);
@@ -261,7 +285,9 @@ int install_main(const char *seed_dir, struct error *err)
         return changed;
     }
     if (system_has_systemd()) {
-        return install_systemd(path, changed, err);
+        r = install_systemd(path, changed, err);
+        cancel_idle_stages(seed_dir);
+        return r;
     }
     if (files_exist("/sbin/openrc-run")) {
         return install_openrc(path, changed, err);
