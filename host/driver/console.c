@@ -188,7 +188,7 @@ static char *feed_text(struct console_watch *watch, char c)
         watch->line[--watch->len] = '\0';
     } else if (c == '\t') {
         return line_put(watch, ' ');
-    } else if (c >= ' ' && c != 0x7f) {
+    } else if (c >= ' ' && c <= '~') { /* char may be unsigned */
         return line_put(watch, c);
     } else if (((unsigned char)c & 0xc0) == 0xc0) {
         return line_put(watch, '?'); /* UTF-8 may hide control characters; one mark a character */
