@@ -552,7 +552,9 @@ void peer_attach(struct peer *peer, int take_fd, bool pad)
 
 void peer_restart(struct peer *peer)
 {
-    if (peer->fd >= 0 && !mux_is_up(peer->mux)) {
+    /* What waits for a blocked transport (padding and a sync) is not lost: it needs no repeating.
+     */
+    if (peer->fd >= 0 && !mux_is_up(peer->mux) && !peer->blocked) {
         mux_start(peer->mux, false);
     }
 }

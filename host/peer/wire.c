@@ -22,6 +22,7 @@ typedef Lima__Guest__V1__Stage stage_msg;
 struct text_field {
     size_t offset; /* of a char * in the message */
     size_t size;   /* max_size of guest.options: with the NUL */
+    bool lines;    /* may have several */
 };
 
 static const struct text_field info_texts[] = {
@@ -32,14 +33,14 @@ static const struct text_field info_texts[] = {
 };
 
 static const struct text_field stage_texts[] = {
-    {offsetof(stage_msg, detail), 512},
+    {offsetof(stage_msg, detail), 512, .lines = true},
     {offsetof(stage_msg, instance_id), 128},
 };
 
 static const struct text_field script_texts[] = {
     {offsetof(script_msg, name), 128},
-    {offsetof(script_msg, tail), 4096},
-    {offsetof(script_msg, hint), 1024},
+    {offsetof(script_msg, tail), 4096, .lines = true},
+    {offsetof(script_msg, hint), 1024, .lines = true},
 };
 
 /* ---- to the guest ---- */
@@ -128,8 +129,11 @@ static bool is_printable(uint32_t code)
     return code >= 0x20 || code == '\n' || code == '\t';
 }
 
-/* In place; what can't be shown becomes '?'. It never gets longer. */
-static void make_printable(char *text)
+/*
+ * In place; what can't be shown becomes '?', and a line end too unless there may be @lines. It
+ * never gets longer.
+ */
+static void make_printable(char *text, bool lines)
 {
     unsigned char *in = (unsigned char *)text, *out = in;
 
@@ -137,7 +141,7 @@ static void make_printable(char *text)
         uint32_t code = 0;
         size_t len = utf8_sequence(in, &code);
 
-        if (len > 0 && is_printable(code)) {
+        if (len > 0 && is_printable(code) && (lines || code != '\n')) {
             memmove(out, in, len);
             out += len;
         } else {
@@ -157,7 +161,7 @@ static int check_texts(void *message, const struct text_field *fields, size_t co
             return -EMSGSIZE;
         }
         if (*text) { /* an unset field is protobuf-c's constant "" */
-            make_printable(text);
+            make_printable(text, fields[i].lines);
         }
     }
     return 0;

@@ -435,6 +435,18 @@ static void test_text_comes_out_printable(void **state)
     }
 }
 
+static void test_names_have_one_line_only(void **state)
+{
+    lima_guest_v1_Event event = event_zero();
+
+    event.which_kind = lima_guest_v1_Event_script_tag;
+    strcpy(event.kind.script.name, "a\nINFO forged");
+    strcpy(event.kind.script.tail, "two\nlines");
+    strcpy(event.kind.script.hint, "two\nmore");
+    assert_int_equal(send_event(&event), 0);
+    assert_string_equal(buf_str(&seen.text), "script a?INFO forged 0 0 two\nlines two\nmore;");
+}
+
 static void test_unknown_kinds_stages_and_protocols_are_skipped(void **state)
 {
     static const uint8_t unknown_kind[] = {0x82, 0x01, 0x02, 'h', 'i'}; /* field 16 */
@@ -510,6 +522,7 @@ int main(void)
         T(test_more_ports_than_the_bound_are_refused),
         T(test_text_above_its_bound_is_refused),
         T(test_text_comes_out_printable),
+        T(test_names_have_one_line_only),
         T(test_unknown_kinds_stages_and_protocols_are_skipped),
         T(test_a_message_broken_at_any_byte_is_refused_or_harmless),
         T(test_a_tunnel_error_is_an_errno),
