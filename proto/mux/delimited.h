@@ -25,10 +25,11 @@ SCOPED_VAL(struct delimited, delimited_done)
 
 /*
  * Looks for the next message at @data (of @len bytes), which continues what was given before.
- * Returns 1       a message: *ret_message and *ret_len, valid until the next call here, maybe
- * inside @data; 0       none complete: all of @data was taken; <0      -EMSGSIZE: longer than max;
- * -EBADMSG: a length that is none. The stream is spoilt. *ret_used is how much of @data was taken:
- * after a 1, call again with the rest.
+ *
+ *   1    a message: *ret_message and *ret_len, valid until the next call here or delimited_done(),
+ *        maybe inside @data; *ret_used of @data were taken: call again with the rest
+ *   0    none is complete: all of @data was taken, as *ret_used says
+ *   <0   -EMSGSIZE: longer than max; -EBADMSG: a length that is none. The stream is spoilt.
  */
 int delimited_next(struct delimited *splitter, const uint8_t *data, size_t len, size_t *ret_used,
                    const uint8_t **ret_message, size_t *ret_len);

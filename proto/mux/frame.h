@@ -13,8 +13,14 @@
  * a frame of another session, one that a restart cut short, or our own bytes come back, is never
  * accepted: it counts only when both match.
  *
+ * With each nonce read as words 0..3, what the host sends has tag = host[0] ^ guest[0] and
+ * tag2 = host[1] ^ guest[1], what the guest sends words 2 and 3; a zero becomes 0xffffffff.
+ *
  *   sync    = 16 magic bytes | u16 version | u8 role | u8 zero | 16 bytes own nonce |
  *             16 bytes peer's nonce or zeros | u32 CRC-32C of the foregoing           (56 bytes)
+ *   magic   = 0xf5 "Lima mux sync" 0xfa 0x0a
+ *
+ * A sync of another version than FRAME_VERSION is well-formed, and ignored: versions don't mix.
  *
  * A side that begins a session on a stream where old bytes may be under way sends FRAME_MAX_TOTAL
  * zero bytes, then its sync: whoever was in the middle of an old frame completes it with zeros,

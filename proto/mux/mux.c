@@ -2,11 +2,14 @@
 /*
  * The session. States and legal moves:
  *
- *   STOPPED  mux_start() -> SYNCING
- *   SYNCING  a sync that carries our nonce -> UP (answered first, unless it was our answer's
- * answer); any other sync is answered with ours and the sender's nonce; all else is skipped UP a
- * sync other than the one that brought us here, or garbage -> SYNCING with a new nonce any
- * mux_start() -> SYNCING with a new nonce; mux_stop() -> STOPPED
+ *   STOPPED  mux_start()                      -> SYNCING
+ *   SYNCING  a sync that carries our nonce    -> UP, after our answer if it was not sent yet
+ *            any other sync                   is answered with ours and the sender's nonce
+ *            all else                         is skipped
+ *   UP       the sync that brought us here    is ignored
+ *            another sync, or garbage         -> SYNCING with a new nonce
+ *   any      mux_start()                      -> SYNCING with a new nonce
+ *            mux_stop()                       -> STOPPED
  *
  * Every answer carries the nonce it answers, so when both ends reply to each other's stale syncs
  * the second reply fits at the latest: no timers are needed, and no exchange goes on for ever.

@@ -123,9 +123,10 @@ void mux_output_done(struct mux *mux, size_t n);
 void mux_ping(struct mux *mux, const uint8_t data[8]);
 
 /*
- * Opens a stream. NULL while the session is down or MUX_MAX_STREAMS of ours are open. @ops is
- * borrowed and constant. The first bytes can be written at once, up to the initial credit
- * MUX_WINDOW.
+ * Opens a stream. NULL while the session is down, MUX_MAX_STREAMS of ours are open, or more than
+ * MUX_OUTPUT_MAX waits for the transport; and when the session's ids are used up, whereupon the
+ * next input begins a new one. @ops is borrowed and constant. The first bytes can be written at
+ * once, up to the initial credit MUX_WINDOW.
  */
 struct mux_stream *mux_open(struct mux *mux, const struct mux_stream_ops *ops, void *arg);
 void mux_stream_set_ops(struct mux_stream *stream, const struct mux_stream_ops *ops, void *arg);
