@@ -75,28 +75,41 @@ const char image_cmdline[] = "root=LABEL=root ro net.ifnames=0 quiet systemd.sho
 
 const struct image_overlay image_overlay_early[] = {
     {"etc/initramfs-tools/conf.d/virtual-machine",
-     "# A virtual machine has one of a few disks, so the initrd carries the modules for these "
-     "alone\n"
-     "# (/usr/share/initramfs-tools/modules.d/virtual-machine), and loads them without udev, "
-     "which\n"
-     "# hooks/virtual-machine leaves out. For other hardware remove both and run\n"
-     "# update-initramfs -u.\n"
+     "# The disk of a virtual machine is one of a few kinds: hooks/virtual-machine puts the "
+     "modules\n"
+     "# for these into the initrd and leaves udev out, scripts/init-premount/virtual-machine "
+     "loads\n"
+     "# those that fit. For other hardware remove the three files and run update-initramfs -u.\n"
      "MODULES=list\n"
      "BUSYBOX=n\n"
      "COMPRESS=zstd\n"
      "FSTYPE=ext4\n",
      .mode = 0644},
-    {"usr/share/initramfs-tools/modules.d/virtual-machine",
-     "virtio_pci\nvirtio_mmio\nvirtio_blk\nvirtio_scsi\nsd_mod\nnvme\nahci\nata_piix\next4\n"
-     "crc32c_generic\n",
-     .mode = 0644},
     {"etc/initramfs-tools/hooks/virtual-machine",
      "#!/bin/sh\n"
      "# See /etc/initramfs-tools/conf.d/virtual-machine. Runs after the hooks of the packages.\n"
      "[ \"$1\" = prereqs ] && exit 0\n"
+     ". /usr/share/initramfs-tools/hook-functions\n"
+     "manual_add_modules virtio_pci virtio_mmio virtio_blk virtio_scsi nvme ahci ata_piix sd_mod\n"
+     "manual_add_modules ext4 crc32c_generic crc32c_intel\n"
      "cd \"$DESTDIR\" && rm -rf scripts/init-top/udev scripts/init-bottom/udev usr/lib/udev \\\n"
      "    usr/lib/systemd usr/bin/udevadm usr/sbin/dmsetup\n",
      .mode = 0755},
+    {"etc/initramfs-tools/scripts/init-premount/virtual-machine",
+     "#!/bin/sh\n"
+     "# See /etc/initramfs-tools/conf.d/virtual-machine. First the buses, then what is on them.\n"
+     "[ \"$1\" = prereqs ] && exit 0\n"
+     "for bus in pci platform virtio; do\n"
+     "    modprobe -abq $(cat /sys/bus/$bus/devices/*/modalias 2>/dev/null)\n"
+     "done\n"
+     "[ -e /sys/class/scsi_host/host0 ] && modprobe -q sd_mod\n"
+     "exit 0\n",
+     .mode = 0755},
+    {"etc/modprobe.d/virtual-machine.conf",
+     "# Asked for by systemd-networkd at each start; no wireless network here.\n"
+     "alias net-pf-16-proto-16-family-nl80211 off\n"
+     "blacklist iTCO_wdt\nblacklist i2c_i801\nblacklist pcspkr\n",
+     .mode = 0644},
     /* The journal is replayed by the kernel; a check at each boot finds nothing more. */
     {"etc/fstab",
      "LABEL=root / ext4 rw,discard,errors=remount-ro 0 0\n"
@@ -110,6 +123,7 @@ const struct image_overlay image_overlay_early[] = {
      "ssh_genkeytypes: [ed25519, ecdsa]\n"
      "locale: false\n"
      "grub_dpkg: {enabled: false}\n"
+     "ssh: {emit_keys_to_console: false}\n"
      "system_info:\n"
      "  network:\n"
      "    renderers: [networkd]\n",
