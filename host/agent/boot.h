@@ -9,8 +9,8 @@
  *   READY       everything is done, possibly with errors ("degraded")
  *   FAILED      it cannot come up any more; the cause is in the errors
  *
- * Moves go downwards only, but for a reboot of the guest, which goes from READY to GUEST without a
- * second ready().
+ * Moves go downwards only; a guest that reboots leaves it READY. What a guest can cause is bounded:
+ * so many progress events and errors in all, and what goes beyond is dropped.
  */
 #pragma once
 

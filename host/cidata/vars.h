@@ -19,7 +19,7 @@ struct vars_facts {
 };
 
 /*
- * lima.env: LIMA_CIDATA_* (guest.md 1.6 of the reference has their meaning).
+ * lima.env: LIMA_CIDATA_*, under the names that Lima's scripts know.
  * Errors: EINVAL (a value with a line break; it is named).
  */
 int vars_lima_env(const struct vars_facts *facts, struct buf *out, struct error *err);

@@ -8,15 +8,15 @@
  *   live, not wanted      closed
  *
  * That happens once behind all changes that came together: a guest with many listeners reports them
- * in pieces, and the first alone must not close what the others bring. It also bounds the work that
- * a guest can cause with a flood of small changes.
+ * in pieces, and the first alone must not close what the others bring. And it happens no sooner
+ * than IDLE_SHARE times as long after the last time as that took, which bounds the work that a
+ * guest can cause with a flood of changes.
  *
  * Where several guest listeners want one host address, the one that has it keeps it; else the first
  * in the order of the guest's report gets it.
  */
 #include "forward/table.h"
 
-#include <assert.h>
 #include <string.h>
 #include "base/alloc.h"
 #include "base/log.h"
@@ -25,6 +25,7 @@
 
 #define LISTENERS_MAX 2048 /* guest listeners that are considered; a guest may claim any number */
 #define FORWARDS_MAX  1024 /* host listeners of one VM */
+#define IDLE_SHARE    9
 
 struct listener {
     struct forward_endpoint endpoint;
@@ -52,7 +53,8 @@ struct forward_table {
     size_t listener_count, listener_alloc;
     struct forward *forwards;
     size_t forward_count;
-    struct event *due;    /* made active by a change */
+    struct loop_timer *due; /* set by a change */
+    int64_t not_before_ms;
     bool full, full_said; /* some found no place; it was reported */
     bool too_many_said;
 };
@@ -248,9 +250,14 @@ static void reconcile(struct forward_table *table)
     open_missing(table);
 }
 
-static void on_change_due(evutil_socket_t fd, short what, void *arg)
+static void on_change_due(void *arg)
 {
-    reconcile(arg);
+    struct forward_table *table = arg;
+    int64_t began_ms = loop_now_ms(), ended_ms;
+
+    reconcile(table);
+    ended_ms = loop_now_ms();
+    table->not_before_ms = ended_ms + IDLE_SHARE * (ended_ms - began_ms);
 }
 
 struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
@@ -267,8 +274,7 @@ struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
     table->ssh_port = ssh_port;
     table->events = events;
     table->events_arg = events_arg;
-    table->due = event_new(loop_base(loop), -1, 0, on_change_due, table);
-    assert(table->due);
+    table->due = loop_timer_new(loop, on_change_due, table);
     return table;
 }
 
@@ -284,7 +290,7 @@ void forward_table_free(struct forward_table *table)
         forward_tcp_close(f->tcp);
         free(f);
     }
-    event_free(table->due);
+    loop_timer_free(table->due);
     free(table->listeners);
     free(table);
 }
@@ -335,5 +341,7 @@ void forward_table_update(struct forward_table *table, bool snapshot, const stru
         array_reserve(table->listeners, table->listener_alloc, table->listener_count + 1);
         table->listeners[table->listener_count++] = (struct listener){.endpoint = endpoint};
     }
-    event_active(table->due, EV_TIMEOUT, 0);
+    if (!loop_timer_pending(table->due)) {
+        loop_timer_set(table->due, MAX(table->not_before_ms - loop_now_ms(), 0));
+    }
 }

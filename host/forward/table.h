@@ -34,8 +34,8 @@ struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
 void forward_table_free(struct forward_table *table);
 SCOPED_PTR(struct forward_table, forward_table_free)
 /*
- * From peer_events.ports. Takes effect in the loop's present round, together with all that comes in
- * it; changed() is called from there, never from here. When the session is lost nothing needs to be
+ * From peer_events.ports. Takes effect from the loop, together with all that comes until then;
+ * changed() is called from there, never from here. When the session is lost nothing needs to be
  * said: the tunnels end by themselves, the listeners stay until the next snapshot.
  */
 void forward_table_update(struct forward_table *table, bool snapshot, const struct peer_port *added,
