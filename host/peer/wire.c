@@ -26,21 +26,21 @@ struct text_field {
 };
 
 static const struct text_field info_texts[] = {
-    {offsetof(info_msg, agent_version), 64}, {offsetof(info_msg, boot_id), 40},
-    {offsetof(info_msg, instance_id), 128},  {offsetof(info_msg, hostname), 72},
-    {offsetof(info_msg, os), 128},           {offsetof(info_msg, kernel), 72},
-    {offsetof(info_msg, arch), 16},
+    {offsetof(info_msg, agent_version), 64, false}, {offsetof(info_msg, boot_id), 40, false},
+    {offsetof(info_msg, instance_id), 128, false},  {offsetof(info_msg, hostname), 72, false},
+    {offsetof(info_msg, os), 128, false},           {offsetof(info_msg, kernel), 72, false},
+    {offsetof(info_msg, arch), 16, false},
 };
 
 static const struct text_field stage_texts[] = {
-    {offsetof(stage_msg, detail), 512, .lines = true},
-    {offsetof(stage_msg, instance_id), 128},
+    {offsetof(stage_msg, detail), 512, true},
+    {offsetof(stage_msg, instance_id), 128, false},
 };
 
 static const struct text_field script_texts[] = {
-    {offsetof(script_msg, name), 128},
-    {offsetof(script_msg, tail), 4096, .lines = true},
-    {offsetof(script_msg, hint), 1024, .lines = true},
+    {offsetof(script_msg, name), 128, false},
+    {offsetof(script_msg, tail), 4096, true},
+    {offsetof(script_msg, hint), 1024, true},
 };
 
 /* ---- to the guest ---- */
