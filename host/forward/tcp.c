@@ -224,9 +224,16 @@ static void on_stream_fin(struct mux_stream *stream, void *arg)
     }
 }
 
+/* Our turn among the streams: what the socket has goes out at once, without a round of the loop. */
 static void on_stream_writable(struct mux_stream *stream, void *arg)
 {
-    connection_watch(arg);
+    struct connection *c = arg;
+
+    if (!c->read_ended && connection_pull(c) < 0) {
+        connection_abort(c);
+        return;
+    }
+    connection_watch(c);
 }
 
 static void on_stream_closed(struct mux_stream *stream, uint32_t code, void *arg)
