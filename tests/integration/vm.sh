@@ -231,7 +231,8 @@ test_a_later_start_needs_no_cloud_init() {
 
 test_the_journal_tells_of_an_orderly_end() {
     expect 0 guest sudo journalctl -q -b -1 -o cat -n 200
-    has out 'Power-Off'
+    has out 'Reached target poweroff.target'
+    has out 'Journal stopped'
 }
 
 test_a_changed_seed_is_applied_by_cloud_init() {
@@ -269,6 +270,7 @@ test_qemu_killed_during_boot_ends_start_at_once() {
     local start begin vm
 
     limactl stop a
+    rm "$DIR/serial.log"
     start_again >"$TMP/start.out" 2>&1 &
     start=$!
     wait_line "$DIR/serial.log" 'systemd' 120
