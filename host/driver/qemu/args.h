@@ -48,7 +48,7 @@ struct qemu_args {
     const char *accel;
     const char *cpu;
     const char *aio;         /* for the boot disk; "" for QEMU's default */
-    const char *disk_format; /* "raw", "qcow2", ... */
+    const char *disk_format; /* "raw" or "qcow2" */
     const char *mac;
     int ssh_port; /* 0: no forward */
     bool has_iso;

@@ -20,25 +20,15 @@
 #define LOG_TAIL_BYTES 2048
 #define LOG_TAIL_LINES 5
 
-static const struct {
-    const char *magic, *format;
-} magics[] = {
-    {"QFI\xfb", "qcow2"},
-    {"KDMV", "vmdk"},
-    {"# Disk D", "vmdk"}, /* "# Disk DescriptorFile" */
-    {"vhdxfile", "vhdx"},
-};
-
+/*
+ * Only what has been checked to name no other file (host/image) is anything but raw: the guest of a
+ * raw disk writes its first bytes, and some formats are a list of host files to open.
+ */
 const char *qemu_disk_format_of(const void *head, size_t len)
 {
-    for (size_t i = 0; i < ARRAY_LEN(magics); i++) {
-        size_t n = strlen(magics[i].magic);
+    static const char qcow2[] = "QFI\xfb";
 
-        if (len >= n && memcmp(head, magics[i].magic, n) == 0) {
-            return magics[i].format;
-        }
-    }
-    return "raw";
+    return len >= strlen(qcow2) && memcmp(head, qcow2, strlen(qcow2)) == 0 ? "qcow2" : "raw";
 }
 
 int qemu_disk_format(const char *path, const char **ret, struct error *err)

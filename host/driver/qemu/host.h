@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "util/strv.h"
 
-/* "raw", "qcow2", "vmdk" or "vhdx", from the file's first bytes. Borrowed. */
+/* "raw" or "qcow2", from the file's first bytes. Borrowed. */
 int qemu_disk_format(const char *path, const char **ret, struct error *err);
 /* The same for bytes; pure. */
 const char *qemu_disk_format_of(const void *head, size_t len);
