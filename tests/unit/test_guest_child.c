@@ -22,7 +22,7 @@ struct fixture {
 /* As much as a pipe can be made to hold, so that it is full when the parent begins to read. */
 static int flood(void)
 {
-    char *text = calloc(1, FLOOD);
+    scoped(free) char *text = xcalloc(1, FLOOD);
 
     return fcntl(STDOUT_FILENO, F_SETPIPE_SZ, FLOOD) == FLOOD &&
                    write(STDOUT_FILENO, text, FLOOD) == FLOOD
