@@ -104,7 +104,7 @@ background() {
 
 # Waits until a line of file $1, which may not be there yet, matches $2; at most $3 seconds.
 wait_line() {
-	timeout "$3" grep -q -m1 -e "$2" < <(exec tail --pid="$BASHPID" -n +1 -F "$1" 2>/dev/null) ||
+	timeout "$3" grep -q -m1 -e "$2" < <(exec tail --pid="$$" -n +1 -F "$1" 2>/dev/null) ||
 		fail "no line of $1 matches '$2' within $3 s"
 }
 
