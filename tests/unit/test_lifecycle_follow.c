@@ -183,8 +183,10 @@ static void test_the_timeout_is_for_all_of_it(void **state)
 static void test_signals_interrupt_and_leave_the_agent_alone(void **state)
 {
     struct fixture *f = *state;
-    scoped(free) char *script = xasprintf("kill -INT %d; sleep 60", (int)getpid());
+    scoped(free) char *script = xasprintf("while kill -INT %d; do sleep 0.05; done", (int)getpid());
 
+    /* Sent until it is heard: nobody tells when follow() listens. */
+    signal(SIGINT, SIG_IGN);
     run_agent(f, script);
     assert_int_equal(follow(f, (struct lifecycle_follow_options){.goal = LIFECYCLE_GOAL_READY,
                                                                  .timeout_ms = 20000}),
