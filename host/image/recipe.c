@@ -129,6 +129,10 @@ const struct image_overlay image_overlay_early[] = {
      "    renderers: [networkd]\n",
      .mode = 0644},
     {"etc/default/locale", "LANG=C.UTF-8\n", .mode = 0644},
+    /* Nobody on a user-mode network asks for names by multicast; it would only be a port to
+       forward. */
+    {"etc/systemd/resolved.conf.d/no-multicast.conf", "[Resolve]\nLLMNR=no\nMulticastDNS=no\n",
+     .mode = 0644},
     /* Work for a machine that is on for days, or for hardware that is not there. */
     MASK("apt-daily.timer"),
     MASK("apt-daily-upgrade.timer"),

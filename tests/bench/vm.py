@@ -107,36 +107,50 @@ class Floor:
         run(["mcopy", "-i", self.seed, os.path.join(work, "user-data"),
              os.path.join(work, "meta-data"), "::"])
 
-    def measure(self, cloud_init):
-        port = free_port()
-        disk = os.path.join(self.work, "floor.disk")
+        self.disk = os.path.join(work, "floor.disk")
+
+    def first(self):
+        """A fresh disk, with cloud-init."""
+        if os.path.exists(self.disk):
+            os.unlink(self.disk)
         source = os.path.join(self.image, "disk")
         fmt = json.loads(run(["qemu-img", "info", "--output=json", source]))["format"]
-        run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", source, "-F", fmt, disk])
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", source, "-F", fmt, self.disk])
+        return self.boot("")
+
+    def later(self):
+        """The disk of first(), with cloud-init disabled."""
+        return self.boot(" cloud-init=disabled")
+
+    def boot(self, extra):
+        port = free_port()
         with open(os.path.join(self.image, "cmdline")) as f:
-            cmdline = f.read().strip() + ("" if cloud_init else " cloud-init=disabled")
-        argv = ["qemu-system-x86_64", "-m", "1024", "-smp", "2", "-cpu", "max",
+            cmdline = f.read().strip() + extra
+        argv = ["qemu-system-x86_64", "-nodefaults", "-m", "1024", "-smp", "2", "-cpu", "max",
                 "-machine", "q35,vmport=off", "-accel", "tcg,thread=multi,tb-size=512",
                 "-kernel", os.path.join(self.image, "kernel"), "-append", cmdline,
                 "-initrd", os.path.join(self.image, "initrd"),
-                "-drive", f"file={disk},if=virtio", "-drive",
+                "-drive", f"file={self.disk},if=virtio,discard=unmap", "-drive",
                 f"file={self.seed},if=virtio,format=raw,readonly=on",
                 "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22",
                 "-device", "virtio-net-pci,netdev=n,romfile=", "-device", "virtio-rng-pci",
                 "-display", "none", "-vga", "none", "-serial",
-                f"file:{self.work}/floor.log", "-monitor", "none"]
+                f"file:{self.work}/floor.log", "-monitor", "stdio"]
         begin = time.monotonic()
-        vm = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        vm = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         try:
-            while True:
+            while not banner(port):
                 if vm.poll() is not None or time.monotonic() - begin > 600:
-                    raise SystemExit("the floor's VM did not come up: see floor.log")
-                if banner(port):
-                    return time.monotonic() - begin
+                    shutil.copy(f"{self.work}/floor.log", "/tmp/lima-floor.log")
+                    raise SystemExit("the floor's VM did not come up: see /tmp/lima-floor.log")
+            took = time.monotonic() - begin
+            vm.stdin.write("system_powerdown\n")
+            vm.stdin.flush()
+            vm.wait(180)
+            return took
         finally:
             vm.kill()
             vm.wait()
-            os.unlink(disk)
 
 
 def banner(port):
@@ -179,7 +193,7 @@ def bench_starts(lima, floor, runs):
     floors, bare, firsts, laters, stops = [], [], [], [], []
     for _ in range(runs):
         lima("delete", "-f", NAME)
-        floors.append(floor.measure(cloud_init=True))
+        floors.append(floor.first())
         template = os.path.join(floor.work, "bench.yaml")
         with open(template, "w") as f:
             f.write(TEMPLATE)
@@ -187,7 +201,7 @@ def bench_starts(lima, floor, runs):
                       lima.timed("--tty=false", "start", NAME))
         print_stages(lima, "first start")
         stops.append(lima.timed("stop", NAME))
-        bare.append(floor.measure(cloud_init=False))
+        bare.append(floor.later())
         laters.append(lima.timed("--tty=false", "start", NAME))
         print_stages(lima, "later start")
     med = statistics.median
