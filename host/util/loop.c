@@ -257,6 +257,11 @@ int loop_child_new(struct loop *loop, pid_t pid, loop_child_fn fn, void *arg,
     return 0;
 }
 
+int loop_child_kill(struct loop_child *child, int signo)
+{
+    return syscall(SYS_pidfd_send_signal, child->pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+}
+
 void loop_child_free(struct loop_child *child)
 {
     if (child) {

@@ -63,6 +63,8 @@ SCOPED_PTR(struct loop_signal, loop_signal_free)
 typedef void (*loop_child_fn)(pid_t pid, int status, void *arg);
 int loop_child_new(struct loop *loop, pid_t pid, loop_child_fn fn, void *arg,
                    struct loop_child **ret, struct error *err);
+/* Signals this very process, whoever has its number by now. -ESRCH: it has ended. */
+int loop_child_kill(struct loop_child *child, int signo);
 /* Stops watching; the process goes on. */
 void loop_child_free(struct loop_child *child);
 SCOPED_PTR(struct loop_child, loop_child_free)

@@ -172,7 +172,7 @@ static void on_kill_time(void *arg)
     if (driver->child) {
         log_warn("QEMU did not end within %d ms of SIGTERM, killing it and ignoring its disks",
                  TERM_PATIENCE_MS);
-        kill(driver->pid, SIGKILL);
+        loop_child_kill(driver->child, SIGKILL);
     }
 }
 
@@ -296,7 +296,7 @@ static void on_qmp_closed(const struct error *reason, void *arg)
         reason->code != ECONNRESET) {
         free(driver->qmp_failure);
         driver->qmp_failure = xstrdup(error_text(reason));
-        kill(driver->pid, SIGKILL);
+        loop_child_kill(driver->child, SIGKILL);
     }
 }
 
@@ -612,12 +612,15 @@ static int driver_shutdown(struct driver *driver, struct error *err)
 
 static int driver_kill(struct driver *driver, struct error *err)
 {
+    int r;
+
     if (!driver->child) {
         return error_set(err, ESRCH, "the VM does not run");
     }
     driver->end_wanted = true;
-    if (kill(driver->pid, SIGTERM) < 0) {
-        return error_errno(err, errno, "ending process %d", (int)driver->pid);
+    r = loop_child_kill(driver->child, SIGTERM);
+    if (r < 0 && r != -ESRCH) { /* -ESRCH: exited() is on its way */
+        return error_errno(err, -r, "ending process %d", (int)driver->pid);
     }
     loop_timer_set(driver->kill_timer, TERM_PATIENCE_MS);
     return 0;
