@@ -46,7 +46,7 @@ int yaml_insert(const char *text, const char *path, size_t index, jv value, char
                 struct error *err);
 
 /*
- * Changes the text so that it means @tree (borrowed), by as few edits as above as the two differ in. Errors: as
- * yaml_edit().
+ * Changes the text so that it means @tree (borrowed), by as few edits as above as the two differ
+ * in. Errors: as yaml_edit().
  */
 int yaml_update(const char *text, jv tree, char **ret_text, struct error *err);

@@ -34,8 +34,8 @@ int error_errno(struct error *err, int code, const char *fmt, ...) _printf_(3, 4
 /* Puts "fmt: " before the message. Returns @r, which is the negative code that came from below. */
 int error_wrap(struct error *err, int r, const char *fmt, ...) _printf_(3, 4);
 /*
- * Sets the hint unless one is there: the innermost place knows best. Returns -err->code, and -EINVAL
- * without an @err, so that `return error_hint()` never turns an error into success.
+ * Sets the hint unless one is there: the innermost place knows best. Returns -err->code, and
+ * -EINVAL without an @err, so that `return error_hint()` never turns an error into success.
  */
 int error_hint(struct error *err, const char *fmt, ...) _printf_(2, 3);
 /* Moves @from into @to (which may be NULL) and leaves @from empty. Returns -code. */

@@ -94,8 +94,7 @@ static void test_first_fitting_rule_decides(void **state)
             break;
         }
         if ((got == NULL) != (cases[i].want == NULL) || (got && strcmp(got, cases[i].want) != 0)) {
-            fail_msg("%s port %d: got %s, want %s", cases[i].ip, cases[i].port, got,
-                     cases[i].want);
+            fail_msg("%s port %d: got %s, want %s", cases[i].ip, cases[i].port, got, cases[i].want);
         }
     }
 }
