@@ -14,9 +14,14 @@
 #include "sockdiag.h"
 
 #define SCAN_GAP_MS 5
-#define REPEATS_MAX 9 /* 0, 0, 1, 2, 4, ... 64 ms */
 #define POLL_MIN_MS 50
 #define POLL_MAX_MS 1000
+
+/*
+ * Pauses before the repeats. The first ones cover what listen() has still to do, the others a CPU
+ * that was taken away from it in the middle.
+ */
+static const uint8_t repeat_ms[] = {0, 0, 1, 1, 2, 2, 4, 4, 8, 16, 32, 64};
 
 struct ports {
     struct loop *loop;
@@ -55,12 +60,11 @@ static void look_by_notice(struct ports *ports)
 {
     bool changed = scan(ports);
 
-    if (ports->current.sockets >= ports->promised || ports->repeats >= REPEATS_MAX) {
+    if (ports->current.sockets >= ports->promised || ports->repeats >= ARRAY_LEN(repeat_ms)) {
         ports->promised = ports->current.sockets;
         ports->repeats = 0;
     } else {
-        loop_timer_start(ports->timer, 1u << ports->repeats >> 2);
-        ports->repeats++;
+        loop_timer_start(ports->timer, repeat_ms[ports->repeats++]);
     }
     if (changed) {
         ports->changed(ports, ports->arg);
