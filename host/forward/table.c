@@ -5,7 +5,7 @@
  *
  *   wanted and live       the target is changed in place if another guest listener serves it now
  *   wanted, not live      the host listens; a failure is reported once and tried again later
- *   live, not wanted      closed
+ *   live, not wanted      the host listens no longer; connections go on to their own end
  *
  * That happens once behind all changes that came together: a guest with many listeners reports them
  * in pieces, and the first alone must not close what the others bring. And it happens no sooner
@@ -52,12 +52,29 @@ struct forward_table {
     struct listener *listeners;
     size_t listener_count, listener_alloc;
     struct forward *forwards;
+    struct forward *leaving; /* closed, with connections */
     size_t forward_count;
     struct loop_timer *due; /* set by a change */
     int64_t not_before_ms;
     bool full, full_said; /* some found no place; it was reported */
     bool too_many_said;
 };
+
+static void forward_free(struct forward *f)
+{
+    forward_tcp_close(f->tcp);
+    free(f);
+}
+
+static void forward_free_all(struct forward *f)
+{
+    while (f) {
+        struct forward *next = f->next;
+
+        forward_free(f);
+        f = next;
+    }
+}
 
 static void report(struct forward_table *table, enum forward_event event,
                    const struct forward_endpoint *guest, const struct forward_target *host,
@@ -198,6 +215,23 @@ static void want_listener(struct forward_table *table, struct listener *listener
     }
 }
 
+/* Lets go of closed forwards whose last connection has ended. */
+static void sweep_leaving(struct forward_table *table)
+{
+    struct forward **link = &table->leaving;
+
+    while (*link) {
+        struct forward *f = *link;
+
+        if (forward_tcp_connections(f->tcp) > 0) {
+            link = &f->next;
+        } else {
+            *link = f->next;
+            forward_free(f);
+        }
+    }
+}
+
 static void close_unwanted(struct forward_table *table)
 {
     struct forward **link = &table->forwards;
@@ -211,12 +245,16 @@ static void close_unwanted(struct forward_table *table)
         }
         *link = f->next;
         table->forward_count--;
-        if (f->tcp) {
-            forward_tcp_close(f->tcp);
-            report(table, FORWARD_EVENT_STOPPING, &f->guest, &f->host, NULL);
+        if (!f->tcp) {
+            forward_free(f);
+            continue;
         }
-        free(f);
+        forward_tcp_stop(f->tcp);
+        report(table, FORWARD_EVENT_STOPPING, &f->guest, &f->host, NULL);
+        f->next = table->leaving;
+        table->leaving = f;
     }
+    sweep_leaving(table);
 }
 
 static void open_missing(struct forward_table *table)
@@ -257,7 +295,8 @@ static void on_change_due(void *arg)
 
     reconcile(table);
     ended_ms = loop_now_ms();
-    table->not_before_ms = ended_ms + IDLE_SHARE * (ended_ms - began_ms);
+    /* What began at the end of a millisecond has not taken one. */
+    table->not_before_ms = ended_ms + IDLE_SHARE * MAX(ended_ms - began_ms - 1, 0);
 }
 
 struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
@@ -283,13 +322,8 @@ void forward_table_free(struct forward_table *table)
     if (!table) {
         return;
     }
-    while (table->forwards) {
-        struct forward *f = table->forwards;
-
-        table->forwards = f->next;
-        forward_tcp_close(f->tcp);
-        free(f);
-    }
+    forward_free_all(table->forwards);
+    forward_free_all(table->leaving);
     loop_timer_free(table->due);
     free(table->listeners);
     free(table);

@@ -64,7 +64,7 @@ static void on_pause_end(void *arg)
     struct forward_tcp *forward = arg;
 
     loop_timer_set(forward->pause, -1);
-    if (forward->connection_count < CONNECTIONS_MAX) {
+    if (forward->io && forward->connection_count < CONNECTIONS_MAX) {
         loop_io_want(forward->io, EV_READ);
     }
 }
@@ -406,6 +406,17 @@ void forward_tcp_retarget(struct forward_tcp *forward, const struct forward_endp
     forward->guest = *guest;
 }
 
+void forward_tcp_stop(struct forward_tcp *forward)
+{
+    loop_io_free(forward->io);
+    forward->io = NULL;
+    fd_close(steal_fd(&forward->fd));
+    if (forward->socket_path) {
+        unlink(forward->socket_path);
+    }
+    free(steal(forward->socket_path));
+}
+
 void forward_tcp_close(struct forward_tcp *forward)
 {
     if (!forward) {
@@ -414,13 +425,8 @@ void forward_tcp_close(struct forward_tcp *forward)
     while (forward->connections) {
         connection_abort(forward->connections);
     }
+    forward_tcp_stop(forward);
     loop_timer_free(forward->pause);
-    loop_io_free(forward->io);
-    fd_close(forward->fd);
-    if (forward->socket_path) {
-        unlink(forward->socket_path);
-    }
-    free(forward->socket_path);
     free(forward);
 }
 

@@ -24,6 +24,9 @@ int forward_tcp_open(struct loop *loop, struct peer *peer, const struct forward_
                      struct error *err);
 /* Where new connections go from now on; established ones stay. */
 void forward_tcp_retarget(struct forward_tcp *forward, const struct forward_endpoint *guest);
+/* Stops listening; connections go on to their own end. Only close and connections are legal then.
+ */
+void forward_tcp_stop(struct forward_tcp *forward);
 /* Stops listening and resets the connections. */
 void forward_tcp_close(struct forward_tcp *forward);
 SCOPED_PTR(struct forward_tcp, forward_tcp_close)

@@ -647,7 +647,8 @@ static void answer_probe(struct fake *f)
 
 int main(int argc, char **argv)
 {
-    struct fake f = {.qmp = -1, .qmp_out = -1, .port = -1, .guest = -1};
+    /* Not on the stack: it is in use until exit(), wherever that is called. */
+    static struct fake f = {.qmp = -1, .qmp_out = -1, .port = -1, .guest = -1};
 
     parse(&f, argc, argv);
     if (!f.qmp_chardev) {

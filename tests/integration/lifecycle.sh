@@ -101,6 +101,38 @@ test_a_listener_in_the_guest_is_reached_through_the_host() {
 	wait_line "$(events one)" '"portForward":{"type":"stopping"' 10
 }
 
+# A server that stops listening while it still serves somebody, as one does that shuts down gracefully.
+test_a_connection_outlives_its_listener() {
+	python3 -c '
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+connection, _ = listener.accept()
+listener.close()
+while data := connection.recv(100):
+    connection.sendall(data)
+' "$GUEST_PORT" &
+	python3 -c '
+import socket, sys, time
+port, deadline = int(sys.argv[1]), time.monotonic() + 10
+while True:
+    try:
+        connection = socket.create_connection(("127.0.0.1", port), 10)
+        break
+    except ConnectionRefusedError:
+        assert time.monotonic() < deadline
+while True:
+    try:
+        socket.create_connection(("127.0.0.1", port), 10).recv(1)
+    except ConnectionRefusedError:
+        break
+    except ConnectionResetError:
+        pass
+connection.sendall(b"still here")
+assert connection.recv(100) == b"still here"
+' "$HOST_PORT"
+	wait
+}
+
 test_a_killed_agent_is_replaced_and_the_vm_goes_on() {
 	local agent vm
 
@@ -243,7 +275,7 @@ test_start_creates_what_is_not_there() {
 }
 
 run_tests test_start_ends_when_the_guest_is_ready test_start_of_what_runs_says_so \
-	test_a_listener_in_the_guest_is_reached_through_the_host \
+	test_a_listener_in_the_guest_is_reached_through_the_host test_a_connection_outlives_its_listener \
 	test_a_killed_agent_is_replaced_and_the_vm_goes_on test_stop_ends_all_processes \
 	test_restart_brings_new_processes test_forced_delete_leaves_nothing \
 	test_a_qemu_that_cannot_start_is_named test_a_qemu_killed_while_booting_ends_the_start_at_once \
