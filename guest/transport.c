@@ -21,11 +21,11 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-#define PORTS_DIR      "/sys/class/virtio-ports"
-#define READ_SIZE      (64u << 10)
-#define READS_PER_TURN 4
-#define BUSY_RETRY_MS  200
-#define PORT_NAME_MAX  128
+#define PORTS_DIR     "/sys/class/virtio-ports"
+#define READ_SIZE     (64u << 10)
+#define READ_PER_TURN (128u << 10) /* bytes; one read of a virtio port gives a page at most */
+#define BUSY_RETRY_MS 200
+#define PORT_NAME_MAX 128
 
 enum transport_kind {
     TRANSPORT_VIRTIO,
@@ -178,12 +178,13 @@ static void removed(struct transport *t)
 static void on_stream_ready(int fd, short revents, void *arg)
 {
     struct transport *t = arg;
+    size_t got = 0;
 
     if (revents & POLLOUT) {
         loop_watch_set(t->watch, POLLIN);
         t->ops->writable(t, t->arg);
     }
-    for (int i = 0; i < READS_PER_TURN && (revents & ~POLLOUT) && t->up; i++) {
+    while (got < READ_PER_TURN && (revents & ~POLLOUT) && t->up) {
         ssize_t n = read(fd, t->buffer, READ_SIZE);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -197,6 +198,7 @@ static void on_stream_ready(int fd, short revents, void *arg)
             lost(t);
             return;
         }
+        got += (size_t)n;
         t->ops->data(t, t->buffer, (size_t)n, t->arg);
         if ((size_t)n < READ_SIZE && t->kind != TRANSPORT_VIRTIO) {
             return;
