@@ -13,7 +13,7 @@ static const struct cmd_flag build_flags[] = {
     {.name = "mirror",
      .type = CMD_FLAG_STRING,
      .help =
-         "`URL` of the package archive (default: the one that apt uses here, else the public one)"},
+         "`URL` of the package archive (default: the one that apt uses here, else mmdebstrap's)"},
     {.name = "security-mirror",
      .type = CMD_FLAG_STRING,
      .help = "`URL` of the archive of security updates"},

@@ -152,24 +152,35 @@ static int write_apt_options(const struct build *b, struct error *err)
     return file_write_text(path, buf_str(&options), 0600, err);
 }
 
-/* What mmdebstrap reads: sources, apt options, the two overlays. */
-static int write_inputs(struct build *b, struct error *err)
+/* Only for known mirrors: otherwise mmdebstrap chooses, and tells the guest itself. */
+static int write_sources(const struct build *b, struct error *err)
 {
     scoped(free) char *sources = work_path(b, "sources.list");
     scoped(free) char *guest_sources = work_path(b, "guest.list");
-    scoped(free) char *early = work_path(b, "early.tar");
-    scoped(free) char *late = work_path(b, "late.tar");
     scoped(buf_done) struct buf text = BUF_INIT;
-    time_t now = time(NULL);
     int r;
 
+    if (!b->mirrors.archive) {
+        return 0;
+    }
     image_sources_format(b->recipe, &b->mirrors, false, &text);
     r = file_write_text(sources, buf_str(&text), 0600, err);
+    if (r < 0) {
+        return r;
+    }
     buf_truncate(&text, 0);
     image_sources_format(b->recipe, &b->mirrors, true, &text);
-    if (r == 0) {
-        r = file_write_text(guest_sources, buf_str(&text), 0644, err);
-    }
+    return file_write_text(guest_sources, buf_str(&text), 0644, err);
+}
+
+/* What mmdebstrap reads: sources, apt options, the two overlays. */
+static int write_inputs(struct build *b, struct error *err)
+{
+    scoped(free) char *early = work_path(b, "early.tar");
+    scoped(free) char *late = work_path(b, "late.tar");
+    time_t now = time(NULL);
+    int r = write_sources(b, err);
+
     if (r == 0) {
         r = image_overlay_write(image_overlay_early, now, early, err);
     }
@@ -207,8 +218,10 @@ static int run_mmdebstrap(struct build *b, struct error *err)
         strv_addf(&argv, "--customize-hook=%s", *hook);
     }
     strv_add(&argv, "--customize-hook=tar-in late.tar /");
-    strv_add(&argv, "--customize-hook=upload guest.list /etc/apt/sources.list");
-    strv_add_all(&argv, b->recipe->suite, "tree", "sources.list", NULL);
+    if (b->mirrors.archive) {
+        strv_add(&argv, "--customize-hook=upload guest.list /etc/apt/sources.list");
+    }
+    strv_add_all(&argv, b->recipe->suite, "tree", b->mirrors.archive ? "sources.list" : NULL, NULL);
     return tool_run(b->tool, &argv, NULL, NULL, err);
 }
 
@@ -500,7 +513,7 @@ static int write_info(const struct build *b, struct error *err)
     info = jv_object_set(info, jv_string("title"), jv_string(b->recipe->title));
     info = jv_object_set(info, jv_string("suite"), jv_string(b->recipe->suite));
     info = jv_object_set(info, jv_string("arch"), jv_string(b->arch->arch));
-    info = jv_object_set(info, jv_string("mirror"), jv_string(b->mirrors.archive));
+    info = jv_object_set(info, jv_string("mirror"), jv_string(str_or_empty(b->mirrors.archive)));
     info = jv_object_set(info, jv_string("built"), jv_number((double)time(NULL)));
     info = jv_object_set(info, jv_string("seconds"),
                          jv_number((double)((loop_now_ms() - b->start_ms) / 1000)));
@@ -613,6 +626,12 @@ static int build_init(struct build *b, const char *name, const char *lima_home, 
     if (b->options->security) {
         free(b->mirrors.security);
         b->mirrors.security = xstrdup(b->options->security);
+    }
+    if (!b->mirrors.archive != !b->mirrors.security) {
+        return error_set(err, EINVAL,
+                         "no address for %s is known: give --mirror and "
+                         "--security-mirror",
+                         b->mirrors.archive ? "security updates" : "packages");
     }
     return check_needs(b, err);
 }

@@ -24,8 +24,6 @@ const struct image_recipe image_recipes[] = {
         .id = "debian",
         .suite = "bookworm",
         .keyring = "/usr/share/keyrings/debian-archive-keyring.gpg",
-        .archive = "http://deb.debian.org/debian",
-        .security = "http://deb.debian.org/debian-security",
         .packages = DEBIAN_PACKAGES,
     },
     {
@@ -34,8 +32,6 @@ const struct image_recipe image_recipes[] = {
         .id = "debian",
         .suite = "trixie",
         .keyring = "/usr/share/keyrings/debian-archive-keyring.gpg",
-        .archive = "http://deb.debian.org/debian",
-        .security = "http://deb.debian.org/debian-security",
         .packages = DEBIAN_PACKAGES,
     },
     {0},

@@ -16,8 +16,6 @@ struct image_recipe {
     const char *id;       /* ID of os-release: whose apt sources may be used */
     const char *suite;    /* "bookworm" */
     const char *keyring;  /* the same path on the host and in the guest */
-    const char *archive;  /* public mirror */
-    const char *security; /* public mirror of "<suite>-security" */
     const char *packages; /* separated by commas; the kernel comes from struct image_arch */
 };
 

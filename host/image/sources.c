@@ -248,8 +248,11 @@ void image_mirrors_find(const struct image_recipe *recipe, const char *etc,
         scan_file(list, codename, &found);
         scan_folder(dir, codename, &found);
     }
-    ret->archive = found.archive ? found.archive : xstrdup(recipe->archive);
-    ret->security = found.security ? found.security : xstrdup(recipe->security);
+    if (!found.archive || !found.security) {
+        image_mirrors_done(&found);
+        found = (struct image_mirrors){0};
+    }
+    *ret = found;
 }
 
 /* Addresses that mean another machine, or nothing, inside a guest. */
@@ -271,18 +274,18 @@ static bool uri_is_local(const char *uri)
 void image_sources_format(const struct image_recipe *recipe, const struct image_mirrors *mirrors,
                           bool for_guest, struct buf *ret)
 {
-    const char *archive = mirrors->archive, *security = mirrors->security;
-    const char *keyring = recipe->keyring;
+    const struct {
+        const char *uri, *suite_suffix;
+    } lines[] = {
+        {mirrors->archive, ""}, {mirrors->archive, "-updates"}, {mirrors->security, "-security"}};
 
-    if (for_guest && uri_is_local(archive)) {
-        archive = recipe->archive;
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        if (for_guest && uri_is_local(lines[i].uri)) {
+            buf_puts(ret, "# Of the machine that built this image; put another address here.\n# ");
+        }
+        buf_printf(ret, "deb [signed-by=%s] %s %s%s main\n", recipe->keyring, lines[i].uri,
+                   recipe->suite, lines[i].suite_suffix);
     }
-    if (for_guest && uri_is_local(security)) {
-        security = recipe->security;
-    }
-    buf_printf(ret, "deb [signed-by=%s] %s %s main\n", keyring, archive, recipe->suite);
-    buf_printf(ret, "deb [signed-by=%s] %s %s-updates main\n", keyring, archive, recipe->suite);
-    buf_printf(ret, "deb [signed-by=%s] %s %s-security main\n", keyring, security, recipe->suite);
 }
 
 void image_apt_options(const char *dump, struct buf *ret)

@@ -10,9 +10,10 @@
 #include "base/error.h"
 #include "image/recipe.h"
 
+/* Both are known, or both are NULL: then the choice is mmdebstrap's. */
 struct image_mirrors {
-    char *archive;
-    char *security;
+    char *archive;  /* URL of the packages */
+    char *security; /* URL of "<suite>-security" */
 };
 
 void image_mirrors_done(struct image_mirrors *mirrors);
@@ -26,12 +27,15 @@ SCOPED_VAL(struct image_mirrors, image_mirrors_done)
 void image_mirrors_scan(const char *text, bool deb822, const char *codename,
                         struct image_mirrors *mirrors);
 /*
- * The mirrors for @recipe: the host's if it runs the same distribution, else the public ones.
+ * The mirrors for @recipe: the host's if it runs the same distribution and names both, else none.
  * @etc: "/etc" but in tests.
  */
 void image_mirrors_find(const struct image_recipe *recipe, const char *etc,
                         struct image_mirrors *ret);
-/* The guest's sources.list: what it can reach itself, the public mirrors in place of the rest. */
+/*
+ * A sources.list for known mirrors. @for_guest: addresses that mean nothing inside a guest are
+ * commented out.
+ */
 void image_sources_format(const struct image_recipe *recipe, const struct image_mirrors *mirrors,
                           bool for_guest, struct buf *ret);
 /* apt.conf lines of the host's proxies, time-outs and date checks, from `apt-config dump` text. */

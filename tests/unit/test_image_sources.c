@@ -102,20 +102,24 @@ static char *mirror_on(const char *release, const char *list)
 static void test_mirror_of_another_release_serves_too(void **state)
 {
     scoped(free) char *got = mirror_on("ID=debian\nVERSION_CODENAME=bookworm\n",
-                                       "deb http://near/debian bookworm main\n");
+                                       "deb http://near/debian bookworm main\n"
+                                       "deb http://near/sec bookworm-security main\n");
+    scoped(free) char *alone = mirror_on("ID=debian\nVERSION_CODENAME=bookworm\n",
+                                         "deb http://near/debian bookworm main\n");
 
     assert_string_equal(got, "http://near/debian");
+    assert_null(alone); /* a guest without security updates is not wanted */
 }
 
-static void test_other_distribution_uses_the_public_mirror(void **state)
+static void test_other_distribution_leaves_the_choice_to_mmdebstrap(void **state)
 {
     scoped(free) char *got =
         mirror_on("ID=\"ubuntu\"\nVERSION_CODENAME=noble\n", "deb http://near/ubuntu noble main\n");
 
-    assert_string_equal(got, image_recipe_find("debian-13")->archive);
+    assert_null(got);
 }
 
-static void test_guest_is_not_told_of_the_hosts_own_files(void **state)
+static void test_hosts_own_files_are_commented_out_in_the_guest(void **state)
 {
     const struct image_recipe *recipe = image_recipe_find("debian-12");
     struct image_mirrors m = {.archive = "file:/srv/mirror", .security = "http://near/sec"};
@@ -125,7 +129,9 @@ static void test_guest_is_not_told_of_the_hosts_own_files(void **state)
     image_sources_format(recipe, &m, false, &host);
     image_sources_format(recipe, &m, true, &guest);
     assert_non_null(strstr(buf_str(&host), "] file:/srv/mirror bookworm main\n"));
-    assert_null(strstr(buf_str(&guest), "file:"));
+    assert_null(strstr(buf_str(&guest),
+                       "\ndeb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] file:"));
+    assert_memory_equal(buf_str(&guest), "# Of the machine", 16);
     assert_non_null(strstr(buf_str(&guest), "] http://near/sec bookworm-security main\n"));
 }
 
@@ -152,8 +158,8 @@ int main(void)
         cmocka_unit_test(test_stanzas_give_both_mirrors),
         cmocka_unit_test(test_unusable_sources_are_passed_over),
         cmocka_unit_test(test_mirror_of_another_release_serves_too),
-        cmocka_unit_test(test_other_distribution_uses_the_public_mirror),
-        cmocka_unit_test(test_guest_is_not_told_of_the_hosts_own_files),
+        cmocka_unit_test(test_other_distribution_leaves_the_choice_to_mmdebstrap),
+        cmocka_unit_test(test_hosts_own_files_are_commented_out_in_the_guest),
         cmocka_unit_test(test_only_transport_options_are_taken_over),
     };
 
