@@ -6,6 +6,7 @@ usage: summary.py [--need SUITE,...] BUILD...
 The last line printed is "N passed, N failed, N skipped". The exit status is 1 if anything failed, a
 program promised more subtests than it ran, a folder has no results, or a needed suite did not run.
 """
+import glob
 import json
 import os
 import re
@@ -58,7 +59,12 @@ def count_program(entry):
 
 
 def load(folder):
-    path = os.path.join(folder, "meson-logs", "testlog.json")
+    # The name carries that of the test setup. The newest one is of the run that is being counted.
+    logs = glob.glob(os.path.join(folder, "meson-logs", "testlog*.json"))
+    if not logs:
+        print(f"summary: no test has run in {folder}", file=sys.stderr)
+        return []
+    path = max(logs, key=os.path.getmtime)
     try:
         with open(path, encoding="utf-8", errors="replace") as f:
             return [json.loads(line) for line in f if line.strip()]
