@@ -46,7 +46,7 @@ def sink(c):
         n = c.recv_into(buf)
     c.sendall(b"k"); c.close()
 def source(c):
-    left = int(c.recv(32)); data = bytes(1 << 18)
+    left = int(c.recv(32) or 0); data = bytes(1 << 18)
     while left > 0:
         n = min(left, len(data)); c.sendall(data[:n]); left -= n
     c.close()
@@ -270,7 +270,7 @@ def bench_ports(count=100):
     shown, gone = [], []
     with wait_connect(7003) as control:
         control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for i in range(count):
+        for i in range(count + 1):
             port = 20000 + i
             begin = time.monotonic()
             control.sendall(f"listen {port}\n".encode())
@@ -284,9 +284,10 @@ def bench_ports(count=100):
             control.recv(1)
     for what, values, reference in (("listen() to host connect", shown, "5-16 ms, at times 2300"),
                                     ("close() to host port released", gone, "250-2700 ms")):
+        first, values = values[0], values[1:]  # an emulator translates code when it first runs
         row(f"{what}, median / p99 of {count}",
             f"{statistics.median(values):.1f} / {percentile(values, 99):.1f} ms",
-            f"(with the command's way in; aim: 20; reference: {reference})")
+            f"the very first: {first:.1f} ms (with the command's way in; aim: 20; reference: {reference})")
 
 
 def throughput(sink_port, source_port, size):
@@ -367,6 +368,9 @@ def main():
     server = None
     try:
         bench_starts(lima, Floor(image, work), runs)
+        # What the boot has left to do belongs to the starts, not to what comes now.
+        subprocess.run([limactl, "shell", "--workdir", "/", NAME, "systemctl", "is-system-running",
+                        "--wait"], env=lima.env, stdin=subprocess.DEVNULL, check=False)
         server = start_guest_server(lima)
         bench_ports()
         bench_throughput(lima)
