@@ -464,8 +464,7 @@ char *value_to_json(jv value, bool sort)
     return copy;
 }
 
-/* The words of an invalid jv (consumed); caller frees. */
-static char *invalid_text(jv value)
+char *value_invalid_text(jv value)
 {
     jv message = jv_invalid_get_msg(value);
     char *text;
@@ -487,7 +486,7 @@ int value_from_json(const char *text, jv *ret, struct error *err)
     jv value = jv_parse(text);
 
     if (!jv_is_valid(value)) {
-        scoped(free) char *why = invalid_text(value);
+        scoped(free) char *why = value_invalid_text(value);
 
         return error_set(err, EINVAL, "not JSON: %s", why);
     }

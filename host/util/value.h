@@ -106,6 +106,8 @@ int value_int(jv value, const struct value_lines *at, int64_t *ret);
 
 /* Compact JSON without HTML escapes; object keys keep insertion order only if @sort is false. */
 char *value_to_json(jv value, bool sort); /* consumes @value; caller frees */
+/* The words of libjq in an invalid jv (consumed). Caller frees. */
+char *value_invalid_text(jv value);
 /* Errors: EINVAL with the parser's words. */
 int value_from_json(const char *text, jv *ret, struct error *err);
 /*

@@ -7,24 +7,6 @@
 #include "base/buf.h"
 #include "util/value.h"
 
-/* The words of an invalid jv (consumed); caller frees. */
-static char *invalid_text(jv value)
-{
-    jv message = jv_invalid_get_msg(value);
-    char *text;
-
-    if (jv_get_kind(message) == JV_KIND_STRING) {
-        text = xstrdup(jv_string_value(message));
-        jv_free(message);
-        return text;
-    }
-    if (jv_get_kind(message) == JV_KIND_NULL) {
-        jv_free(message);
-        return xstrdup("no result");
-    }
-    return value_to_json(message, false);
-}
-
 static bool is_word_char(char c)
 {
     return c == '_' || isalnum((unsigned char)c);
@@ -213,7 +195,7 @@ int value_query(jv input, const char *program, jv *ret_results, struct error *er
         results = jv_array_append(results, result);
     }
     if (jv_invalid_has_msg(jv_copy(result))) {
-        scoped(free) char *why = invalid_text(result);
+        scoped(free) char *why = value_invalid_text(result);
 
         return error_set(err, EINVAL, "expression '%s': %s", program, why);
     }
