@@ -29,6 +29,7 @@
 #include "instance/instance.h"
 #include "instance/layout.h"
 #include "peer/client.h"
+#include "peer/dialer.h"
 #include "ssh/ssh.h"
 #include "util/file.h"
 #include "util/process.h"
@@ -61,6 +62,7 @@ struct agent {
     struct console_watch *console;
 
     struct peer *peer;
+    struct peer_dialer tunnels;
     struct loop_timer *reconnect;
     int64_t reconnect_ms;
     struct forward_table *forwards;
@@ -204,11 +206,15 @@ static void on_peer_connected(const struct peer_info *info, void *arg)
     a->reconnect_ms = RECONNECT_MIN_MS;
     log_debug("guest agent %s on %s, kernel %s, boot %s", info->agent_version, info->os,
               info->kernel, info->boot_id);
+    dialer_changed(&a->tunnels.dialer);
 }
 
 static void on_peer_disconnected(void *arg)
 {
+    struct agent *a = arg;
+
     log_debug("the session with the guest agent ended");
+    dialer_changed(&a->tunnels.dialer);
 }
 
 static void on_peer_closed(void *arg)
@@ -504,11 +510,12 @@ static int build(struct agent *a, struct error *err)
     a->boot = boot_new(&boot_events, a);
     a->console = console_watch_new();
     a->peer = peer_new(a->loop, &peer_events, a);
+    peer_dialer_init(&a->tunnels, a->peer);
     r = a->inst->driver_pid ? take_over_vm(a, err) : start_vm(a, err);
     if (r < 0) {
         return r;
     }
-    a->forwards = forward_table_new(a->loop, a->peer, a->config->port_forwards,
+    a->forwards = forward_table_new(a->loop, &a->tunnels.dialer, a->config->port_forwards,
                                     a->config->port_forward_count, a->ssh_port, &forward_events, a);
     return api_server_new(a->loop, a->options->socket, info_document, a, &a->server, err);
 }

@@ -43,7 +43,7 @@ struct forward {
 
 struct forward_table {
     struct loop *loop;
-    struct peer *peer;
+    struct dialer *dialer;
     const struct config_port_forward *rules;
     size_t rule_count;
     int ssh_port;
@@ -265,7 +265,7 @@ static void open_missing(struct forward_table *table)
         if (f->tcp) {
             continue;
         }
-        if (forward_tcp_open(table->loop, table->peer, &f->host, &f->guest, &f->tcp, &err) == 0) {
+        if (forward_tcp_open(table->loop, table->dialer, &f->host, &f->guest, &f->tcp, &err) == 0) {
             report(table, FORWARD_EVENT_FORWARDING, &f->guest, &f->host, NULL);
             f->failed = false;
         } else if (!f->failed) {
@@ -299,7 +299,7 @@ static void on_change_due(void *arg)
     table->not_before_ms = ended_ms + IDLE_SHARE * MAX(ended_ms - began_ms - 1, 0);
 }
 
-struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
+struct forward_table *forward_table_new(struct loop *loop, struct dialer *dialer,
                                         const struct config_port_forward *rules, size_t rule_count,
                                         int ssh_port, const struct forward_events *events,
                                         void *events_arg)
@@ -307,7 +307,7 @@ struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
     struct forward_table *table = xnew(struct forward_table);
 
     table->loop = loop;
-    table->peer = peer;
+    table->dialer = dialer;
     table->rules = rules;
     table->rule_count = rule_count;
     table->ssh_port = ssh_port;

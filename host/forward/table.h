@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "peer/client.h"
+#include "peer/dialer.h"
 #include "util/loop.h"
 
 struct forward_table;
@@ -26,8 +27,11 @@ struct forward_events {
                     const char *host, const char *error, void *arg);
 };
 
-/* @rules are the user's; the implicit ones (22, @ssh_port, fallback) are added. All borrowed. */
-struct forward_table *forward_table_new(struct loop *loop, struct peer *peer,
+/*
+ * @rules are the user's; the implicit ones (22, @ssh_port, fallback) are added. All borrowed; the
+ * @dialer makes every connection.
+ */
+struct forward_table *forward_table_new(struct loop *loop, struct dialer *dialer,
                                         const struct config_port_forward *rules, size_t rule_count,
                                         int ssh_port, const struct forward_events *events,
                                         void *events_arg);

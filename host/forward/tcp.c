@@ -40,16 +40,16 @@ struct connection {
     struct connection *prev, *next;
     int fd;
     struct loop_io *io;
-    struct peer_tunnel *tunnel; /* while dialling */
-    struct mux_stream *stream;  /* while carrying */
-    struct buf pending;         /* guest to host, not yet written */
-    bool read_ended;            /* the socket has no more to say */
-    bool fin_wanted;            /* shut the socket's write side down after pending */
+    struct dialing *dialing;   /* while dialling */
+    struct mux_stream *stream; /* while carrying */
+    struct buf pending;        /* guest to host, not yet written */
+    bool read_ended;           /* the socket has no more to say */
+    bool fin_wanted;           /* shut the socket's write side down after pending */
 };
 
 struct forward_tcp {
     struct loop *loop;
-    struct peer *peer;
+    struct dialer *dialer;
     struct forward_endpoint guest;
     char *socket_path; /* NULL for TCP */
     int fd;
@@ -82,9 +82,7 @@ static void connection_free(struct connection *c)
         c->next->prev = c->prev;
     }
     forward->connection_count--;
-    if (c->tunnel) {
-        peer_tunnel_cancel(c->tunnel);
-    }
+    dialer_cancel(forward->dialer, c->dialing);
     if (c->stream) {
         mux_stream_reset(c->stream, MUX_RESET_CANCEL);
     }
@@ -257,11 +255,11 @@ static const struct mux_stream_ops stream_ops = {
     .closed = on_stream_closed,
 };
 
-static void on_tunnel_done(int r, struct mux_stream *stream, void *arg)
+static void on_dialling_done(int r, struct mux_stream *stream, void *arg)
 {
     struct connection *c = arg;
 
-    c->tunnel = NULL;
+    c->dialing = NULL;
     if (r < 0) {
         log_debug("guest port %u: %s", c->forward->guest.port, strerror(-r));
         connection_abort(c);
@@ -275,18 +273,20 @@ static void on_tunnel_done(int r, struct mux_stream *stream, void *arg)
 static void connection_new(struct forward_tcp *forward, int take_fd)
 {
     struct connection *c = xnew(struct connection);
-    struct config_address address = forward->guest.address;
+    struct peer_address to = {.network = PEER_NETWORK_TCP,
+                              .address = forward->guest.address,
+                              .port = forward->guest.port};
     int on = 1;
 
     if (!forward->socket_path) {
         setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         setsockopt(take_fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     }
-    if (forward_address_is_any(&address)) {
-        if (address.family == AF_INET) {
-            address.v4.s_addr = htonl(INADDR_LOOPBACK);
+    if (forward_address_is_any(&to.address)) {
+        if (to.address.family == AF_INET) {
+            to.address.v4.s_addr = htonl(INADDR_LOOPBACK);
         } else {
-            address.v6 = in6addr_loopback;
+            to.address.v6 = in6addr_loopback;
         }
     }
     c->forward = forward;
@@ -300,8 +300,8 @@ static void connection_new(struct forward_tcp *forward, int take_fd)
     if (++forward->connection_count == CONNECTIONS_MAX) {
         loop_io_want(forward->io, 0);
     }
-    c->tunnel = peer_tunnel_open(forward->peer, &address, forward->guest.port, on_tunnel_done, c);
-    if (!c->tunnel) {
+    c->dialing = dialer_open(forward->dialer, &to, on_dialling_done, c);
+    if (!c->dialing) {
         connection_abort(c); /* no session: nothing can be reached now */
     }
 }
@@ -378,7 +378,7 @@ static int listen_unix(const char *path, int *ret_fd, struct error *err)
     return r < 0 ? r : file_listen_unix(path, BACKLOG, ret_fd, err);
 }
 
-int forward_tcp_open(struct loop *loop, struct peer *peer, const struct forward_target *host,
+int forward_tcp_open(struct loop *loop, struct dialer *dialer, const struct forward_target *host,
                      const struct forward_endpoint *guest, struct forward_tcp **ret,
                      struct error *err)
 {
@@ -391,7 +391,7 @@ int forward_tcp_open(struct loop *loop, struct peer *peer, const struct forward_
     }
     forward = xnew(struct forward_tcp);
     forward->loop = loop;
-    forward->peer = peer;
+    forward->dialer = dialer;
     forward->guest = *guest;
     forward->socket_path = xstrdup(host->socket);
     forward->fd = fd;

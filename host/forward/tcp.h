@@ -10,16 +10,16 @@
 #include "base/error.h"
 #include "base/macros.h"
 #include "forward/rule.h"
-#include "peer/client.h"
+#include "peer/dialer.h"
 #include "util/loop.h"
 
 struct forward_tcp;
 
 /*
- * Listens. @peer must outlive the forward.
+ * Listens. @dialer must outlive the forward.
  * Errors: EADDRINUSE (host port taken), EACCES (port below 1024), EADDRNOTAVAIL.
  */
-int forward_tcp_open(struct loop *loop, struct peer *peer, const struct forward_target *host,
+int forward_tcp_open(struct loop *loop, struct dialer *dialer, const struct forward_target *host,
                      const struct forward_endpoint *guest, struct forward_tcp **ret,
                      struct error *err);
 /* Where new connections go from now on; established ones stay. */

@@ -12,6 +12,7 @@
 struct fixture {
     struct loop *loop;
     struct peer *peer;
+    struct peer_dialer dialer;
     struct forward_tcp *forward;
     struct loop_timer *timer;
     bool due;
@@ -52,8 +53,10 @@ static int setup(void **state)
 
     f->loop = loop_new();
     f->peer = peer_new(f->loop, &no_events, NULL);
+    peer_dialer_init(&f->dialer, f->peer);
     f->timer = loop_timer_new(f->loop, on_time, f);
-    assert_int_equal(forward_tcp_open(f->loop, f->peer, &host, &guest, &f->forward, NULL), 0);
+    assert_int_equal(forward_tcp_open(f->loop, &f->dialer.dialer, &host, &guest, &f->forward, NULL),
+                     0);
     getrlimit(RLIMIT_NOFILE, &f->limit);
     *state = f;
     return 0;
