@@ -11,6 +11,7 @@
 #include "boot.h"
 #include "child.h"
 #include "events.h"
+#include "info.h"
 #include "loop.h"
 #include "mux/mux.h"
 #include "ports.h"
@@ -138,7 +139,7 @@ static void on_mux_opened(struct mux *mux, struct mux_stream *stream, void *arg)
 {
     struct agent *agent = arg;
 
-    rpc_accept(agent->rpc, stream);
+    rpc_accept(agent->rpc, stream, RPC_FROM_HOST);
 }
 
 static void on_mux_pong(struct mux *mux, const uint8_t data[8], void *arg)
@@ -176,20 +177,58 @@ static void on_boot_replaced(const char *path, void *arg)
     loop_quit(agent->loop);
 }
 
-static void on_rpc_info(lima_guest_v1_Info *info, void *arg)
+static int serve_info(const struct rpc_call *call, void *arg, struct error *err)
 {
     struct agent *agent = arg;
+    lima_guest_v1_InfoRequest request = lima_guest_v1_InfoRequest_init_zero;
+    lima_guest_v1_Info info = lima_guest_v1_Info_init_zero;
 
-    if (agent->boot) {
-        wire_text(info->instance_id, sizeof(info->instance_id), boot_instance_id(agent->boot));
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_InfoRequest_fields,
+                     &request)) {
+        return error_set(err, EBADMSG, "malformed request");
     }
+    info_fill(&info, agent->rpc);
+    if (agent->boot) {
+        wire_text(info.instance_id, sizeof(info.instance_id), boot_instance_id(agent->boot));
+    }
+    mux_stream_consumed(call->stream, call->rest_len);
+    rpc_answer(call->stream, lima_guest_v1_Info_fields, &info);
+    return 0;
 }
 
-static void on_rpc_shutdown(bool reboot, void *arg)
+/* The machine goes down once the answer is out. */
+static int serve_shutdown(const struct rpc_call *call, void *arg, struct error *err)
 {
     struct agent *agent = arg;
+    lima_guest_v1_ShutdownRequest request = lima_guest_v1_ShutdownRequest_init_zero;
 
-    agent->wanted = reboot ? POWER_REBOOT : POWER_OFF;
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_ShutdownRequest_fields,
+                     &request)) {
+        return error_set(err, EBADMSG, "malformed request");
+    }
+    mux_stream_consumed(call->stream, call->rest_len);
+    rpc_answer(call->stream, NULL, NULL);
+    agent->wanted = request.reboot ? POWER_REBOOT : POWER_OFF;
+    return 0;
+}
+
+static void add_services(struct agent *agent)
+{
+    const struct rpc_service services[] = {
+        {.name = "Info",
+         .from = RPC_FROM_HOST | RPC_FROM_GUEST,
+         .has_request = true,
+         .request_max = lima_guest_v1_InfoRequest_size,
+         .serve = serve_info,
+         .arg = agent},
+        {.name = "Events", .has_request = true, .serve = events_serve, .arg = agent->events},
+        {.name = "Tunnel", .has_request = true, .serve = tunnels_serve, .arg = agent->tunnels},
+        {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(services); i++) {
+        rpc_add(agent->rpc, &services[i]);
+    }
 }
 
 static void on_signal_readable(int fd, short revents, void *arg)
@@ -288,11 +327,8 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     }
     agent->events = events_new(ports_current(agent->ports));
     agent->tunnels = tunnels_new(agent->loop);
-    agent->rpc = rpc_new(&(struct rpc_options){.events = agent->events,
-                                               .tunnels = agent->tunnels,
-                                               .info = on_rpc_info,
-                                               .shutdown = on_rpc_shutdown,
-                                               .arg = agent});
+    agent->rpc = rpc_new(NULL);
+    add_services(agent);
     agent->mux = mux_new(MUX_ROLE_GUEST, &mux_ops, agent);
     loop_set_prepare(agent->loop, on_loop_prepare, agent);
     return transport_open(options->transport, agent->loop, agent->uevent, &transport_ops, agent,

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "loop.h"
+#include "rpc.h"
 #include "wire.h"
 
 #define PORTS_PER_EVENT 64
@@ -24,6 +25,7 @@ struct subscriber {
     struct mux_stream *stream;
     size_t told;          /* entries of the history */
     struct portset ports; /* that it knows */
+    bool replied;         /* StreamReply is out */
     bool snapshot_sent;
     size_t held_len; /* an encoded ports event that found no room yet */
     uint8_t *held;
@@ -113,6 +115,9 @@ static void pump(struct subscriber *sub)
 {
     const struct events *events = sub->events;
 
+    if (!sub->replied && !(sub->replied = rpc_reply(sub->stream, 0, NULL))) {
+        return;
+    }
     while (!sub->held && sub->told < events->count) {
         const struct entry *entry = &events->history[sub->told];
 
@@ -225,12 +230,16 @@ static const struct mux_stream_ops subscriber_ops = {
     .closed = on_subscriber_closed,
 };
 
-void events_subscribe(struct events *events, struct mux_stream *stream)
+int events_serve(const struct rpc_call *call, void *arg, struct error *err)
 {
+    struct events *events = arg;
     struct subscriber *sub = xnew(struct subscriber);
 
-    *sub = (struct subscriber){.events = events, .next = events->subscribers, .stream = stream};
+    *sub =
+        (struct subscriber){.events = events, .next = events->subscribers, .stream = call->stream};
     events->subscribers = sub;
-    mux_stream_set_ops(stream, &subscriber_ops, sub);
+    mux_stream_consumed(call->stream, call->rest_len);
+    mux_stream_set_ops(call->stream, &subscriber_ops, sub);
     pump(sub);
+    return 0;
 }

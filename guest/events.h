@@ -11,6 +11,7 @@
 #include "guest.pb.h"
 #include "mux/mux.h"
 #include "portset.h"
+#include "rpc.h"
 
 #define EVENTS_HISTORY_MAX 1024 /* later scripts are not reported; stages always are */
 
@@ -30,6 +31,8 @@ void events_script_began(struct events *events, const char *name);
 void events_script_ended(struct events *events, const char *name, int status, const char *tail,
                          const char *hint);
 void events_ports_changed(struct events *events);
-/* Takes the stream over: sends history and snapshot, then what happens, until either side ends it.
+/*
+ * The service "Events": sends history and snapshot, then what happens, until either side ends it.
+ * @arg: the events.
  */
-void events_subscribe(struct events *events, struct mux_stream *stream);
+int events_serve(const struct rpc_call *call, void *arg, struct error *err);

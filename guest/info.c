@@ -10,7 +10,8 @@
 
 #define OS_RELEASE_MAX 16384
 
-static const char *const features[] = {"events.stage", "events.ports", "events.script", "shutdown"};
+/* Beside the names of services. */
+static const char *const features[] = {"events.stage", "events.ports", "events.script"};
 
 bool info_os_release(const char *text, const char *key, char *out, size_t size)
 {
@@ -53,7 +54,14 @@ static void fill_os(lima_guest_v1_Info *info)
     }
 }
 
-void info_fill(lima_guest_v1_Info *info)
+static void add_feature(lima_guest_v1_Info *info, const char *name)
+{
+    if (info->features_count < ARRAY_LEN(info->features)) {
+        wire_text(info->features[info->features_count++], sizeof(info->features[0]), name);
+    }
+}
+
+void info_fill(lima_guest_v1_Info *info, const struct rpc *rpc)
 {
     scoped(free) char *boot_id = files_read("/proc/sys/kernel/random/boot_id", 64, NULL);
     struct utsname uts;
@@ -72,7 +80,9 @@ void info_fill(lima_guest_v1_Info *info)
     fill_os(info);
     info->uptime_ms = loop_now_us() / 1000;
     for (size_t i = 0; i < ARRAY_LEN(features); i++) {
-        wire_text(info->features[i], sizeof(info->features[i]), features[i]);
+        add_feature(info, features[i]);
     }
-    info->features_count = ARRAY_LEN(features);
+    for (size_t i = 0; rpc_feature(rpc, i); i++) {
+        add_feature(info, rpc_feature(rpc, i));
+    }
 }

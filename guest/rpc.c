@@ -1,41 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rpc.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <string.h>
 #include "base/alloc.h"
 #include "base/log.h"
-#include "info.h"
 #include "mux/delimited.h"
 #include "wire.h"
 
-#define REQUEST_MAX 1024 /* body of the largest request message */
+struct entry {
+    struct rpc_service service;
+    char *feature;
+};
 
 struct call {
     struct rpc *rpc;
     struct call *next, **link;
     struct mux_stream *stream;
-    const struct method *method; /* NULL until StreamOpen is read */
+    enum rpc_from from;
+    const struct rpc_service *service; /* NULL until StreamOpen is read */
+    char *name;
     struct delimited in;
 };
 
-/* A request and what came behind it in the same piece, which is not consumed yet. */
-struct request {
-    const uint8_t *body;
-    size_t len;
-    const uint8_t *rest;
-    size_t rest_len;
-};
-
-struct method {
-    const char *name;
-    bool has_request;
-    /* Ends or hands on the stream; false when the request is malformed. The call is freed
-     * afterwards. */
-    bool (*serve)(struct call *call, const struct request *request);
-};
-
 struct rpc {
-    struct rpc_options options;
+    struct entry *entries;
+    size_t count, cap;
+    struct rpc_service other; /* serve NULL: none */
     struct call *calls;
 };
 
@@ -46,14 +38,17 @@ static void call_free(struct call *call)
         call->next->link = call->link;
     }
     delimited_done(&call->in);
+    free(call->name);
     free(call);
 }
 
-struct rpc *rpc_new(const struct rpc_options *options)
+struct rpc *rpc_new(const struct rpc_service *other)
 {
     struct rpc *rpc = xnew(struct rpc);
 
-    rpc->options = *options;
+    if (other) {
+        rpc->other = *other;
+    }
     return rpc;
 }
 
@@ -66,8 +61,33 @@ void rpc_free(struct rpc *rpc)
         mux_stream_reset(rpc->calls->stream, MUX_RESET_CANCEL);
         call_free(rpc->calls);
     }
+    for (size_t i = 0; i < rpc->count; i++) {
+        free(rpc->entries[i].feature);
+    }
+    free(rpc->entries);
     free(rpc);
 }
+
+void rpc_add(struct rpc *rpc, const struct rpc_service *service)
+{
+    struct entry *entry;
+
+    array_reserve(rpc->entries, rpc->cap, rpc->count + 1);
+    entry = &rpc->entries[rpc->count++];
+    *entry =
+        (struct entry){.service = *service,
+                       .feature = xstrdup(service->feature ? service->feature : service->name)};
+    for (char *p = entry->feature; *p; p++) {
+        *p = (char)tolower((unsigned char)*p);
+    }
+}
+
+const char *rpc_feature(const struct rpc *rpc, size_t index)
+{
+    return index < rpc->count ? rpc->entries[index].feature : NULL;
+}
+
+/* ---- answers ---- */
 
 static void on_idle_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
 {
@@ -90,151 +110,140 @@ static const struct mux_stream_ops answered_ops = {
     .closed = on_idle_closed,
 };
 
-/* The whole answer, then our end. Always true. */
-static bool answer(struct call *call, const pb_msgdesc_t *fields, const void *message)
+bool rpc_reply(struct mux_stream *stream, int error, const char *message)
+{
+    lima_guest_v1_StreamReply reply = lima_guest_v1_StreamReply_init_zero;
+    uint8_t bytes[WIRE_MAX];
+    size_t len;
+
+    reply.error = (uint32_t)error;
+    if (error) {
+        wire_text(reply.message, sizeof(reply.message), message ? message : strerror(error));
+    }
+    len = wire_encode(lima_guest_v1_StreamReply_fields, &reply, bytes);
+    return mux_stream_write_all(stream, bytes, len);
+}
+
+void rpc_answer(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message)
 {
     uint8_t bytes[WIRE_MAX];
-    size_t len = wire_encode(fields, message, bytes);
+    size_t len = fields ? wire_encode(fields, message, bytes) : 0;
 
-    if (!mux_stream_write_all(call->stream, bytes, len)) {
-        /* A peer that asks faster than it reads. */
-        mux_stream_reset(call->stream, MUX_RESET_REFUSED);
-        return true;
+    if (!rpc_reply(stream, 0, NULL) || !mux_stream_write_all(stream, bytes, len)) {
+        mux_stream_reset(stream, MUX_RESET_REFUSED);
+        return;
     }
-    mux_stream_set_ops(call->stream, &answered_ops, NULL);
-    mux_stream_finish(call->stream);
-    return true;
+    mux_stream_set_ops(stream, &answered_ops, NULL);
+    mux_stream_finish(stream);
 }
 
-static bool serve_info(struct call *call, const struct request *request)
+void rpc_refuse(struct mux_stream *stream, int error, const char *message)
 {
-    const struct rpc_options *options = &call->rpc->options;
-    lima_guest_v1_Info info = lima_guest_v1_Info_init_zero;
-
-    info_fill(&info);
-    options->info(&info, options->arg);
-    mux_stream_consumed(call->stream, request->rest_len);
-    return answer(call, lima_guest_v1_Info_fields, &info);
-}
-
-static bool serve_events(struct call *call, const struct request *request)
-{
-    mux_stream_consumed(call->stream, request->rest_len);
-    events_subscribe(call->rpc->options.events, call->stream);
-    return true;
-}
-
-static bool serve_tunnel(struct call *call, const struct request *request)
-{
-    lima_guest_v1_TunnelRequest message = lima_guest_v1_TunnelRequest_init_zero;
-
-    if (!wire_decode(request->body, request->len, lima_guest_v1_TunnelRequest_fields, &message)) {
-        return false;
+    if (!rpc_reply(stream, error, message)) {
+        mux_stream_reset(stream, MUX_RESET_REFUSED);
+        return;
     }
-    tunnel_start(call->rpc->options.tunnels, call->stream, &message, request->rest,
-                 request->rest_len);
-    return true;
+    mux_stream_set_ops(stream, &answered_ops, NULL);
+    mux_stream_finish(stream);
 }
 
-static bool serve_shutdown(struct call *call, const struct request *request)
+/* ---- requests ---- */
+
+static const struct rpc_service *find_service(const struct rpc *rpc, const char *name,
+                                              enum rpc_from from)
 {
-    const struct rpc_options *options = &call->rpc->options;
-    lima_guest_v1_ShutdownRequest message = lima_guest_v1_ShutdownRequest_init_zero;
-    lima_guest_v1_Empty empty = lima_guest_v1_Empty_init_zero;
+    for (size_t i = 0; i < rpc->count; i++) {
+        const struct rpc_service *service = &rpc->entries[i].service;
+        unsigned allowed = service->from ? service->from : RPC_FROM_HOST;
 
-    if (!wire_decode(request->body, request->len, lima_guest_v1_ShutdownRequest_fields, &message)) {
-        return false;
-    }
-    mux_stream_consumed(call->stream, request->rest_len);
-    answer(call, lima_guest_v1_Empty_fields, &empty);
-    options->shutdown(message.reboot, options->arg);
-    return true;
-}
-
-static const struct method methods[] = {
-    {"Info", false, serve_info},
-    {"Events", true, serve_events},
-    {"Tunnel", true, serve_tunnel},
-    {"Shutdown", true, serve_shutdown},
-};
-
-static const struct method *find_method(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
-        if (strcmp(methods[i].name, name) == 0) {
-            return &methods[i];
+        if (strcmp(service->name, name) == 0) {
+            return allowed & from ? service : NULL;
         }
     }
-    return NULL;
+    return rpc->other.serve && from == RPC_FROM_HOST ? &rpc->other : NULL;
 }
 
-static void refuse(struct call *call, enum mux_reset code)
+/* Ends a call that never came to its handler; @used of what came last are not consumed yet. */
+static void refuse(struct call *call, int error, const char *message, size_t rest_len)
 {
-    mux_stream_reset(call->stream, code);
+    mux_stream_consumed(call->stream, rest_len);
+    rpc_refuse(call->stream, error, message);
     call_free(call);
 }
 
-/* The code to refuse with, or 0. */
-static enum mux_reset read_open(struct call *call, const uint8_t *body, size_t len)
+/* 0, or an errno to refuse with. */
+static int read_open(struct call *call, const uint8_t *body, size_t len)
 {
     lima_guest_v1_StreamOpen open = lima_guest_v1_StreamOpen_init_zero;
 
     if (!wire_decode(body, len, lima_guest_v1_StreamOpen_fields, &open)) {
-        return MUX_RESET_PROTOCOL;
+        return EBADMSG;
     }
-    call->method = find_method(open.service);
-    if (!call->method) {
+    call->service = find_service(call->rpc, open.service, call->from);
+    if (!call->service) {
         log_debug("no service '%s'", open.service);
-        return MUX_RESET_UNKNOWN_SERVICE;
+        return EOPNOTSUPP;
     }
+    call->name = xstrdup(open.service);
+    call->in.max = call->service->request_max ? call->service->request_max : RPC_REQUEST_MAX;
     return 0;
 }
 
-static void serve(struct call *call, const struct request *request)
+static void serve(struct call *call, const uint8_t *body, size_t len, const uint8_t *rest,
+                  size_t rest_len)
 {
-    if (call->method->serve(call, request)) {
-        call_free(call);
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct rpc_call view = {.stream = call->stream,
+                            .from = call->from,
+                            .service = call->name,
+                            .request = body,
+                            .request_len = len,
+                            .rest = rest,
+                            .rest_len = rest_len};
+    int r = call->service->serve(&view, call->service->arg, &err);
+
+    if (r < 0) {
+        refuse(call, -r, error_text(&err), rest_len);
     } else {
-        refuse(call, MUX_RESET_PROTOCOL);
+        call_free(call);
     }
 }
 
 static void on_call_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
 {
     struct call *call = arg;
-    struct request request = {.rest = data, .rest_len = len};
-    enum mux_reset code = 0;
+    const uint8_t *p = data, *body = NULL;
+    size_t used = 0, body_len = 0;
 
-    while (request.rest_len && !code) {
-        bool opened = call->method;
-        size_t used;
-        int r = delimited_next(&call->in, request.rest, request.rest_len, &used, &request.body,
-                               &request.len);
+    while (len) {
+        bool opened = call->service;
+        int r = delimited_next(&call->in, p, len, &used, &body, &body_len);
 
         if (r < 0) {
-            code = MUX_RESET_PROTOCOL;
-            break;
-        }
-        mux_stream_consumed(stream, used);
-        request.rest += used;
-        request.rest_len -= used;
-        if (r == 1 && !opened) {
-            code = read_open(call, request.body, request.len);
-        }
-        if (r == 1 && !code && (opened || !call->method->has_request)) {
-            serve(call, &request);
+            refuse(call, -r, "the request is malformed or too long", len);
             return;
         }
-    }
-    if (code) {
-        refuse(call, code);
+        mux_stream_consumed(stream, used);
+        p += used;
+        len -= used;
+        if (r == 0) {
+            return;
+        }
+        if (!opened && (r = read_open(call, body, body_len)) > 0) {
+            refuse(call, r, NULL, len);
+            return;
+        }
+        if (opened || !call->service->has_request) {
+            serve(call, opened ? body : NULL, opened ? body_len : 0, p, len);
+            return;
+        }
     }
 }
 
 static void on_call_fin(struct mux_stream *stream, void *arg)
 {
     /* A complete request would have left this table already. */
-    refuse(arg, MUX_RESET_PROTOCOL);
+    refuse(arg, EBADMSG, "the request is not complete", 0);
 }
 
 static void on_call_closed(struct mux_stream *stream, uint32_t code, void *arg)
@@ -249,7 +258,7 @@ static const struct mux_stream_ops call_ops = {
     .closed = on_call_closed,
 };
 
-void rpc_accept(struct rpc *rpc, struct mux_stream *stream)
+void rpc_accept(struct rpc *rpc, struct mux_stream *stream, enum rpc_from from)
 {
     struct call *call = xnew(struct call);
 
@@ -257,7 +266,8 @@ void rpc_accept(struct rpc *rpc, struct mux_stream *stream)
                           .next = rpc->calls,
                           .link = &rpc->calls,
                           .stream = stream,
-                          .in = DELIMITED_INIT(REQUEST_MAX)};
+                          .from = from,
+                          .in = DELIMITED_INIT(RPC_REQUEST_MAX)};
     if (call->next) {
         call->next->link = &call->next;
     }

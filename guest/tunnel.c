@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *   DIALLING  connect(2) is under way; bytes of the host wait
- *   REPLYING  it ended; the TunnelReply waits for room in the stream
+ *   REPLYING  it ended; the StreamReply waits for room in the stream
  *   OPEN      bytes both ways until both directions have ended
- *   REFUSED   a TunnelReply with an error was sent; only the peer's end is awaited
+ *   REFUSED   a StreamReply with an error was sent; only the peer's end is awaited
  *   DRAINING  the stream is gone in good order, the socket has yet to take its last bytes
  */
 #include "tunnel.h"
@@ -195,16 +195,7 @@ static int fill_stream(struct tunnel *tunnel)
 /* True when the tunnel still exists. */
 static bool send_reply(struct tunnel *tunnel)
 {
-    lima_guest_v1_TunnelReply reply = lima_guest_v1_TunnelReply_init_zero;
-    uint8_t bytes[WIRE_MAX];
-    size_t len;
-
-    reply.error = (uint32_t)tunnel->error;
-    if (tunnel->error) {
-        wire_text(reply.message, sizeof(reply.message), strerror(tunnel->error));
-    }
-    len = wire_encode(lima_guest_v1_TunnelReply_fields, &reply, bytes);
-    if (!mux_stream_write_all(tunnel->stream, bytes, len)) {
+    if (!rpc_reply(tunnel->stream, tunnel->error, NULL)) {
         tunnel->state = TUNNEL_REPLYING;
         update_watch(tunnel);
         return true;
@@ -377,15 +368,21 @@ static int dial(struct tunnel *tunnel, const lima_guest_v1_TunnelRequest *reques
     return 0;
 }
 
-void tunnel_start(struct tunnels *tunnels, struct mux_stream *stream,
-                  const lima_guest_v1_TunnelRequest *request, const void *early, size_t early_len)
+int tunnels_serve(const struct rpc_call *call, void *arg, struct error *err)
 {
-    struct tunnel *tunnel = xnew(struct tunnel);
+    struct tunnels *tunnels = arg;
+    lima_guest_v1_TunnelRequest request = lima_guest_v1_TunnelRequest_init_zero;
+    struct tunnel *tunnel;
 
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_TunnelRequest_fields,
+                     &request)) {
+        return error_set(err, EBADMSG, "malformed request");
+    }
+    tunnel = xnew(struct tunnel);
     *tunnel = (struct tunnel){.tunnels = tunnels,
                               .next = tunnels->list,
                               .link = &tunnels->list,
-                              .stream = stream,
+                              .stream = call->stream,
                               .fd = -1,
                               .pending = BUF_INIT_CAP(MUX_WINDOW)};
     if (tunnel->next) {
@@ -393,15 +390,16 @@ void tunnel_start(struct tunnels *tunnels, struct mux_stream *stream,
     }
     tunnels->list = tunnel;
     tunnels->count++;
-    mux_stream_set_ops(stream, &stream_ops, tunnel);
-    if (early_len && buf_put(&tunnel->pending, early, early_len) < 0) {
+    mux_stream_set_ops(call->stream, &stream_ops, tunnel);
+    if (call->rest_len && buf_put(&tunnel->pending, call->rest, call->rest_len) < 0) {
         fail(tunnel);
-        return;
+        return 0;
     }
-    tunnel->error = dial(tunnel, request);
+    tunnel->error = dial(tunnel, &request);
     if (tunnel->error) {
         send_reply(tunnel);
-        return;
+        return 0;
     }
     tunnel->watch = loop_watch_new(tunnels->loop, tunnel->fd, POLLOUT, on_socket_ready, tunnel);
+    return 0;
 }

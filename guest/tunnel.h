@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include "guest.pb.h"
 #include "loop.h"
 #include "mux/mux.h"
+#include "rpc.h"
 
 struct tunnels;
 
@@ -20,8 +20,5 @@ void tunnels_free(struct tunnels *tunnels);
 SCOPED_PTR(struct tunnels, tunnels_free)
 size_t tunnels_count(const struct tunnels *tunnels);
 
-/*
- * Takes the stream over. @early bytes came behind the request and are not consumed yet.
- */
-void tunnel_start(struct tunnels *tunnels, struct mux_stream *stream,
-                  const lima_guest_v1_TunnelRequest *request, const void *early, size_t early_len);
+/* The service "Tunnel". @arg: the tunnels. */
+int tunnels_serve(const struct rpc_call *call, void *arg, struct error *err);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One call of the guest is one stream: its request is written as room comes, its reply is split
- * into messages. A session's first call is Info, whose answer opens Events; both live as long as
- * the session. A guest that breaks the rules there loses the transport, as if it had closed it: who
- * owns the peer decides when to try again. In a tunnel it loses the tunnel.
+ * A session's first call is Info, whose answer opens Events; both live as long as the session. A
+ * guest that breaks the rules there loses the transport, as if it had closed it: who owns the peer
+ * decides when to try again. In a tunnel it loses the tunnel.
  *
  * Output is written in one go, behind all events of the loop's round, so that what many streams
  * have queued leaves in few system calls.
@@ -18,36 +17,13 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
-#include "mux/delimited.h"
+#include "peer/call.h"
 #include "peer/wire.h"
+#include "util/strv.h"
+#include "util/version.h"
 
 #define READ_SIZE  (128u << 10)
 #define READ_TURNS 4 /* reads before other events of the loop get their turn */
-
-struct call;
-
-/* What a kind of call does with its reply. */
-struct call_ops {
-    /* One message. CALL_ON, CALL_HANDED_OVER, or <0: it makes no sense. */
-    int (*message)(struct call *call, const uint8_t *data, size_t len);
-    /* It is over: 0 the guest ended it, or -errno (ENOTCONN: with the session). Frees the call. */
-    void (*ended)(struct call *call, int r);
-    bool finish; /* our direction ends behind the request */
-};
-
-enum call_result {
-    CALL_ON,
-    CALL_HANDED_OVER, /* the stream has other ops, the call is gone */
-};
-
-struct call {
-    struct peer *peer;
-    const struct call_ops *ops;
-    struct mux_stream *stream;
-    struct buf request; /* not yet written */
-    struct delimited replies;
-    bool *gone; /* set when the call is freed while messages are taken */
-};
 
 struct peer_tunnel {
     struct call call; /* first: freed as one */
@@ -64,9 +40,10 @@ struct peer {
     struct loop_io *io;
     struct event *flush; /* made active when there is output */
     uint8_t *in;
-    bool blocked; /* the transport takes no more for now */
-    bool failed;  /* the transport is to be closed when the mux is off the stack */
-    bool known;   /* Info has come: disconnected() is owed */
+    bool blocked;         /* the transport takes no more for now */
+    bool failed;          /* the transport is to be closed when the mux is off the stack */
+    bool known;           /* Info has come: disconnected() is owed */
+    struct strv features; /* of the guest that is known */
 };
 
 /* ---- transport ---- */
@@ -199,141 +176,9 @@ static void on_flush_due(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-/* ---- calls ---- */
-
-static int errno_of(uint32_t code)
+struct mux_stream *peer_stream_open(struct peer *peer, const struct mux_stream_ops *ops, void *arg)
 {
-    static const int codes[] = {
-        [MUX_RESET_CANCEL] = ECONNABORTED, [MUX_RESET_UNKNOWN_SERVICE] = EOPNOTSUPP,
-        [MUX_RESET_REFUSED] = EAGAIN,      [MUX_RESET_PROTOCOL] = EPROTO,
-        [MUX_RESET_SESSION] = ENOTCONN,    [MUX_RESET_CONNECTION] = ECONNRESET,
-    };
-
-    return code < ARRAY_LEN(codes) ? codes[code] : EIO;
-}
-
-static void call_free(struct call *call)
-{
-    if (call->gone) {
-        *call->gone = true;
-    }
-    if (call->stream) {
-        mux_stream_reset(call->stream, MUX_RESET_CANCEL);
-    }
-    buf_done(&call->request);
-    delimited_done(&call->replies);
-    free(call);
-}
-
-/* @reset ends the stream, unless it is gone already. */
-static void call_end(struct call *call, int r, uint32_t reset)
-{
-    if (call->stream) {
-        mux_stream_reset(steal(call->stream), reset);
-    }
-    call->ops->ended(call, r);
-}
-
-/* The request is small and fits into the initial credit: only output room can be missing. */
-static void call_write(struct call *call)
-{
-    size_t n = mux_stream_write(call->stream, call->request.data, call->request.len);
-
-    buf_drop(&call->request, n);
-    if (call->request.len == 0) {
-        buf_done(&call->request);
-        if (call->ops->finish) {
-            mux_stream_finish(call->stream);
-        }
-    }
-}
-
-static void on_call_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
-{
-    struct call *call = arg;
-    const uint8_t *p = data, *message = NULL;
-    size_t used = 0, message_len = 0;
-    bool gone = false;
-    int r = 0;
-
-    call->gone = &gone;
-    while (len > 0) {
-        r = delimited_next(&call->replies, p, len, &used, &message, &message_len);
-        if (r < 0) {
-            break;
-        }
-        mux_stream_consumed(stream, used);
-        p += used;
-        len -= used;
-        if (r == 0) {
-            break;
-        }
-        r = call->ops->message(call, message, message_len);
-        if (gone) {
-            if (r == CALL_HANDED_OVER) {
-                mux_stream_pass(stream, p, len);
-            }
-            return;
-        }
-        if (r < 0) {
-            break;
-        }
-    }
-    call->gone = NULL;
-    if (r < 0) {
-        log_debug("guest agent: malformed message: %s", strerror(-r));
-        call_end(call, r, MUX_RESET_PROTOCOL);
-    }
-}
-
-static void on_call_fin(struct mux_stream *stream, void *arg)
-{
-    call_end(arg, 0, MUX_RESET_CANCEL);
-}
-
-static void on_call_writable(struct mux_stream *stream, void *arg)
-{
-    struct call *call = arg;
-
-    if (call->request.len > 0) {
-        call_write(call);
-    }
-}
-
-static void on_call_closed(struct mux_stream *stream, uint32_t code, void *arg)
-{
-    struct call *call = arg;
-
-    call->stream = NULL;
-    call_end(call, code ? -errno_of(code) : 0, 0);
-}
-
-static const struct mux_stream_ops call_stream_ops = {
-    .data = on_call_data,
-    .fin = on_call_fin,
-    .writable = on_call_writable,
-    .closed = on_call_closed,
-};
-
-static void call_init(struct call *call, struct peer *peer, const struct call_ops *ops,
-                      const char *service)
-{
-    call->peer = peer;
-    call->ops = ops;
-    call->replies = DELIMITED_INIT(WIRE_MESSAGE_MAX);
-    wire_put_open(&call->request, service);
-}
-
-/* Takes the call: false when no stream can be had, and then it is freed. */
-static bool call_start(struct call *take_call)
-{
-    take_call->stream = mux_open(take_call->peer->mux, &call_stream_ops, take_call);
-    if (!take_call->stream) {
-        call_free(take_call);
-        return false;
-    }
-    call_write(take_call);
-    return true;
+    return mux_open(peer->mux, ops, arg);
 }
 
 /* ---- Events ---- */
@@ -343,7 +188,7 @@ static int on_events_message(struct call *call, const uint8_t *data, size_t len)
     return wire_event_decode(data, len, call->peer->events, call->peer->arg);
 }
 
-static void on_events_ended(struct call *call, int r)
+static void on_events_ended(struct call *call, int r, const char *text)
 {
     struct peer *peer = call->peer;
 
@@ -372,8 +217,21 @@ static void events_start(struct peer *peer)
 
 /* ---- Info ---- */
 
+/* Keeps what we ask for later. */
+static void on_info_decoded(const struct peer_info *info, void *arg)
+{
+    struct peer *peer = arg;
+
+    strv_done(&peer->features);
+    for (size_t i = 0; i < info->feature_count; i++) {
+        strv_add(&peer->features, info->features[i]);
+    }
+    peer->events->connected(info, peer->arg);
+}
+
 static int on_info_message(struct call *call, const uint8_t *data, size_t len)
 {
+    static const struct peer_events decoded = {.connected = on_info_decoded};
     struct peer *peer = call->peer;
     int r;
 
@@ -382,7 +240,7 @@ static int on_info_message(struct call *call, const uint8_t *data, size_t len)
         return -EBADMSG;
     }
     peer->known = true; /* before connected(), which may detach */
-    r = wire_info_decode(data, len, peer->events, peer->arg);
+    r = wire_info_decode(data, len, &decoded, peer);
     if (r < 0) {
         peer->known = false;
     } else if (peer->known) {
@@ -391,7 +249,7 @@ static int on_info_message(struct call *call, const uint8_t *data, size_t len)
     return r;
 }
 
-static void on_info_ended(struct call *call, int r)
+static void on_info_ended(struct call *call, int r, const char *text)
 {
     struct peer *peer = call->peer;
 
@@ -413,6 +271,7 @@ static void info_start(struct peer *peer)
     struct call *call = xnew(struct call);
 
     call_init(call, peer, &info_ops, "Info");
+    wire_put_info_request(&call->request, LIMA_VERSION);
     if (!call_start(call)) {
         peer->failed = true;
     }
@@ -420,32 +279,17 @@ static void info_start(struct peer *peer)
 
 /* ---- Tunnel ---- */
 
-static int on_tunnel_message(struct call *call, const uint8_t *data, size_t len)
+static int on_tunnel_accepted(struct call *call)
 {
-    static const struct mux_stream_ops none;
     struct peer_tunnel *tunnel = container_of(call, struct peer_tunnel, call);
     peer_tunnel_fn done = tunnel->done;
     void *arg = tunnel->arg;
-    struct mux_stream *stream;
-    int error = 0, r;
 
-    r = wire_tunnel_reply_decode(data, len, &error);
-    if (r < 0) {
-        return r;
-    }
-    if (error) {
-        call_free(call);
-        done(-error, NULL, arg);
-        return CALL_ON;
-    }
-    stream = steal(call->stream);
-    mux_stream_set_ops(stream, &none, NULL);
-    call_free(call);
-    done(0, stream, arg);
-    return CALL_HANDED_OVER;
+    done(0, call_take(call), arg);
+    return CALL_TAKEN;
 }
 
-static void on_tunnel_ended(struct call *call, int r)
+static void on_tunnel_ended(struct call *call, int r, const char *text)
 {
     struct peer_tunnel *tunnel = container_of(call, struct peer_tunnel, call);
     peer_tunnel_fn done = tunnel->done;
@@ -456,7 +300,7 @@ static void on_tunnel_ended(struct call *call, int r)
 }
 
 static const struct call_ops tunnel_ops = {
-    .message = on_tunnel_message,
+    .accepted = on_tunnel_accepted,
     .ended = on_tunnel_ended,
 };
 
@@ -538,6 +382,7 @@ void peer_free(struct peer *peer)
     transport_close(peer);
     mux_free(peer->mux);
     event_free(peer->flush);
+    strv_done(&peer->features);
     free(peer->in);
     free(peer);
 }
@@ -567,4 +412,9 @@ void peer_detach(struct peer *peer)
 bool peer_is_up(const struct peer *peer)
 {
     return peer->known;
+}
+
+bool peer_has(const struct peer *peer, const char *feature)
+{
+    return peer->known && strv_contains(&peer->features, feature);
 }

@@ -36,6 +36,8 @@ struct peer_port {
 struct peer_info { /* all strings printable, borrowed during the call */
     const char *agent_version, *boot_id, *instance_id, *hostname, *os, *kernel, *arch;
     uint64_t uptime_ms;
+    const char *const *features;
+    size_t feature_count;
 };
 
 struct peer_script {
@@ -80,6 +82,8 @@ void peer_restart(struct peer *peer);
 void peer_detach(struct peer *peer);
 /* Between connected() and disconnected(). */
 bool peer_is_up(const struct peer *peer);
+/* The guest has named this service or event among its features. False while it is not up. */
+bool peer_has(const struct peer *peer, const char *feature);
 
 /*
  * Opens a tunnel to a TCP address in the guest. @done comes once: 0 and the connected stream, whose

@@ -9,8 +9,10 @@
 #include "guest.pb-c.h"
 #include "mux/delimited.h"
 
-#define PORTS_MAX 64
-#define ERRNO_MAX 4095 /* as the kernel's ABI has it */
+#define PORTS_MAX    64
+#define ERRNO_MAX    4095 /* as the kernel's ABI has it */
+#define FEATURES_MAX 32   /* as guest.options has them, like the sizes below */
+#define FEATURE_SIZE 32
 
 typedef Lima__Guest__V1__Event event_msg;
 typedef Lima__Guest__V1__Info info_msg;
@@ -18,6 +20,7 @@ typedef Lima__Guest__V1__Port port_msg;
 typedef Lima__Guest__V1__Ports ports_msg;
 typedef Lima__Guest__V1__Script script_msg;
 typedef Lima__Guest__V1__Stage stage_msg;
+typedef Lima__Guest__V1__StreamReply reply_msg;
 
 struct text_field {
     size_t offset; /* of a char * in the message */
@@ -31,6 +34,8 @@ static const struct text_field info_texts[] = {
     {offsetof(info_msg, os), 128, false},           {offsetof(info_msg, kernel), 72, false},
     {offsetof(info_msg, arch), 16, false},
 };
+
+static const struct text_field reply_texts[] = {{offsetof(reply_msg, message), 256, false}};
 
 static const struct text_field stage_texts[] = {
     {offsetof(stage_msg, detail), 512, true},
@@ -60,6 +65,18 @@ void wire_put_open(struct buf *out, const char *service)
     Lima__Guest__V1__StreamOpen message = LIMA__GUEST__V1__STREAM_OPEN__INIT;
 
     message.service = (char *)service;
+    put_message(out, &message.base);
+}
+
+void wire_put_info_request(struct buf *out, const char *version)
+{
+    static const char *const features[] = {"events.stage", "events.ports", "events.script"};
+    Lima__Guest__V1__InfoRequest message = LIMA__GUEST__V1__INFO_REQUEST__INIT;
+
+    message.protocol = WIRE_PROTOCOL;
+    message.version = (char *)version;
+    message.features = (char **)features;
+    message.n_features = ARRAY_LEN(features);
     put_message(out, &message.base);
 }
 
@@ -194,7 +211,18 @@ int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *
     if (r < 0) {
         return r;
     }
+    if (m->n_features > FEATURES_MAX) {
+        return -EMSGSIZE;
+    }
+    for (size_t i = 0; i < m->n_features; i++) {
+        if (strlen(m->features[i]) >= FEATURE_SIZE) {
+            return -EMSGSIZE;
+        }
+        make_printable(m->features[i], false);
+    }
     info = (struct peer_info){
+        .features = (const char *const *)m->features,
+        .feature_count = m->n_features,
         .agent_version = m->agent_version,
         .boot_id = m->boot_id,
         .instance_id = m->instance_id,
@@ -340,14 +368,26 @@ int wire_event_decode(const uint8_t *data, size_t len, const struct peer_events 
     return 0;
 }
 
-int wire_tunnel_reply_decode(const uint8_t *data, size_t len, int *ret_error)
+int wire_stream_reply_decode(const uint8_t *data, size_t len, struct wire_stream_reply *ret)
 {
-    Lima__Guest__V1__TunnelReply *m = lima__guest__v1__tunnel_reply__unpack(NULL, len, data);
+    reply_msg *m = lima__guest__v1__stream_reply__unpack(NULL, len, data);
 
     if (!m) {
         return -EBADMSG;
     }
-    *ret_error = m->error <= ERRNO_MAX ? (int)m->error : EIO;
-    lima__guest__v1__tunnel_reply__free_unpacked(m, NULL);
+    if (check_texts(m, reply_texts, ARRAY_LEN(reply_texts)) < 0) {
+        lima__guest__v1__stream_reply__free_unpacked(m, NULL);
+        return -EMSGSIZE;
+    }
+    *ret = (struct wire_stream_reply){
+        .error = m->error <= ERRNO_MAX ? (int)m->error : EIO, .message = m->message, .decoded = m};
     return 0;
+}
+
+void wire_stream_reply_done(struct wire_stream_reply *reply)
+{
+    if (reply->decoded) {
+        lima__guest__v1__stream_reply__free_unpacked(reply->decoded, NULL);
+    }
+    *reply = (struct wire_stream_reply){0};
 }

@@ -2,18 +2,20 @@
 /*
  * guest.proto on the host: requests to bytes, and bytes from the guest, which may be hostile, to
  * checked structs. Lengths and counts have the bounds of guest.options; addresses and ports must be
- * such; strings come out as printable UTF-8. No I/O. Only client.c uses it.
+ * such; strings come out as printable UTF-8. No I/O. For this folder alone.
  */
 #pragma once
 
 #include "base/buf.h"
 #include "peer/client.h"
 
+#define WIRE_PROTOCOL 1 /* version of guest.proto that this side speaks */
 #define WIRE_MESSAGE_MAX                                                                           \
     16384 /* bytes of a message from the guest; the longest we know has 5.3 KB */
 
 /* Append messages with their length prefix. */
 void wire_put_open(struct buf *out, const char *service);
+void wire_put_info_request(struct buf *out, const char *version);
 void wire_put_events_request(struct buf *out);
 void wire_put_tunnel_request(struct buf *out, const struct config_address *address, uint16_t port);
 
@@ -24,5 +26,12 @@ void wire_put_tunnel_request(struct buf *out, const struct config_address *addre
  */
 int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg);
 int wire_event_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg);
-/* *ret_error: 0, or a positive errno. */
-int wire_tunnel_reply_decode(const uint8_t *data, size_t len, int *ret_error);
+
+struct wire_stream_reply {
+    int error; /* 0, or a positive errno */
+    const char *message;
+    void *decoded; /* owns it */
+};
+
+int wire_stream_reply_decode(const uint8_t *data, size_t len, struct wire_stream_reply *ret);
+void wire_stream_reply_done(struct wire_stream_reply *reply);

@@ -173,6 +173,25 @@ static bool take_message(struct side *side, const pb_msgdesc_t *fields, void *re
     return true;
 }
 
+/* The StreamReply that every answer begins with. */
+static uint32_t take_reply(struct side *side)
+{
+    lima_guest_v1_StreamReply reply = lima_guest_v1_StreamReply_init_zero;
+
+    wait_for(take_message(side, lima_guest_v1_StreamReply_fields, &reply));
+    return reply.error;
+}
+
+static void call_info(struct side *side)
+{
+    lima_guest_v1_InfoRequest request = lima_guest_v1_InfoRequest_init_zero;
+
+    call(side, "Info");
+    send_message(side, lima_guest_v1_InfoRequest_fields, &request);
+    mux_stream_finish(side->stream);
+    wait_for(side->closed);
+}
+
 static int start_agent(void **state)
 {
     char spec[32];
@@ -218,29 +237,38 @@ static void test_info_tells_the_protocol(void **state)
     lima_guest_v1_Info info = lima_guest_v1_Info_init_zero;
     struct side side;
 
-    call(&side, "Info");
-    mux_stream_finish(side.stream);
-    wait_for(side.closed);
+    call_info(&side);
     assert_int_equal(side.code, 0);
+    assert_int_equal(take_reply(&side), 0);
     assert_true(take_message(&side, lima_guest_v1_Info_fields, &info));
     assert_int_equal(info.protocol, 1);
     assert_int_equal(strlen(info.boot_id), 36);
     end_call(&side);
 }
 
-static void test_unknown_service_and_garbage_are_reset(void **state)
+static void test_unknown_service_and_garbage_are_refused(void **state)
 {
     struct side side;
 
     call(&side, "Nothing");
-    wait_for(side.closed);
-    assert_int_equal(side.code, MUX_RESET_UNKNOWN_SERVICE);
+    assert_int_equal(take_reply(&side), EOPNOTSUPP);
+    wait_for(side.fin);
     end_call(&side);
 
     side = (struct side){.stream = mux_open(host.mux, &side_ops, &side)};
     mux_stream_write(side.stream, "\xff\xff\xff\xff\xff\xff", 6);
+    assert_int_equal(take_reply(&side), EBADMSG);
+    wait_for(side.fin);
+    end_call(&side);
+
+    call(&side, "Tunnel");
+    mux_stream_finish(side.stream);
+    assert_int_equal(take_reply(&side), EBADMSG);
     wait_for(side.closed);
-    assert_int_equal(side.code, MUX_RESET_PROTOCOL);
+    end_call(&side);
+
+    call_info(&side);
+    assert_int_equal(take_reply(&side), 0);
     end_call(&side);
 }
 
@@ -277,6 +305,7 @@ static void test_events_begin_with_stages_and_a_snapshot(void **state)
 
     call(&side, "Events");
     send_message(&side, lima_guest_v1_EventsRequest_fields, &request);
+    assert_int_equal(take_reply(&side), 0);
     for (int stage = 1; stage <= lima_guest_v1_Stage_Name_READY; stage++) {
         wait_for(take_message(&side, lima_guest_v1_Event_fields, &event));
         assert_int_equal(event.which_kind, lima_guest_v1_Event_stage_tag);
@@ -301,15 +330,13 @@ static void test_events_begin_with_stages_and_a_snapshot(void **state)
 static void open_tunnel(struct side *side, uint16_t port, uint32_t want)
 {
     lima_guest_v1_TunnelRequest request = lima_guest_v1_TunnelRequest_init_zero;
-    lima_guest_v1_TunnelReply reply = lima_guest_v1_TunnelReply_init_zero;
 
     request.port = port;
     request.address.size = 4;
     memcpy(request.address.bytes, (uint8_t[]){127, 0, 0, 1}, 4);
     call(side, "Tunnel");
     send_message(side, lima_guest_v1_TunnelRequest_fields, &request);
-    wait_for(take_message(side, lima_guest_v1_TunnelReply_fields, &reply));
-    assert_int_equal(reply.error, want);
+    assert_int_equal(take_reply(side), want);
 }
 
 static void test_tunnel_to_nobody_says_why(void **state)
@@ -405,9 +432,7 @@ static void test_tunnels_leave_no_descriptor_behind(void **state)
     {
         struct side side; /* a full round trip: what came before is done */
 
-        call(&side, "Info");
-        mux_stream_finish(side.stream);
-        wait_for(side.closed);
+        call_info(&side);
         end_call(&side);
     }
     for (int i = 0; i < 1024; i++) {
@@ -422,7 +447,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_info_tells_the_protocol, start_agent, stop_agent),
-        cmocka_unit_test_setup_teardown(test_unknown_service_and_garbage_are_reset, start_agent,
+        cmocka_unit_test_setup_teardown(test_unknown_service_and_garbage_are_refused, start_agent,
                                         stop_agent),
         cmocka_unit_test_setup_teardown(test_events_begin_with_stages_and_a_snapshot, start_agent,
                                         stop_agent),

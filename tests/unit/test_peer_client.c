@@ -54,6 +54,14 @@ static void send_message(struct mux_stream *stream, const pb_msgdesc_t *fields, 
     assert_true(mux_stream_write_all(stream, bytes, out.bytes_written));
 }
 
+/* Every answer begins so. */
+static void accept_call(struct service_stream *s)
+{
+    lima_guest_v1_StreamReply reply = lima_guest_v1_StreamReply_init_zero;
+
+    send_message(s->handle, lima_guest_v1_StreamReply_fields, &reply);
+}
+
 static void answer_info(struct service_stream *s)
 {
     lima_guest_v1_Info info = {.protocol = guest.protocol,
@@ -65,6 +73,7 @@ static void answer_info(struct service_stream *s)
     if (guest.info_is_garbage) {
         mux_stream_write(s->handle, "\xff\xff\xff\xff\xff\xff", 6);
     } else if (!guest.info_ends_early) {
+        accept_call(s);
         send_message(s->handle, lima_guest_v1_Info_fields, &info);
     }
     if (guest.info_twice) {
@@ -86,12 +95,13 @@ static void answer_events(struct service_stream *s)
 {
     guest.events++;
     guest.events_stream = s;
+    accept_call(s);
     send_stage(lima_guest_v1_Stage_Name_AGENT);
 }
 
 static void answer_tunnel(struct service_stream *s)
 {
-    lima_guest_v1_TunnelReply reply = {.error = guest.tunnel_error};
+    lima_guest_v1_StreamReply reply = {.error = guest.tunnel_error};
     uint8_t bytes[64];
     pb_ostream_t out = pb_ostream_from_buffer(bytes, sizeof(bytes));
 
@@ -100,7 +110,7 @@ static void answer_tunnel(struct service_stream *s)
     if (guest.tunnel_silent) {
         return;
     }
-    assert_true(pb_encode_ex(&out, lima_guest_v1_TunnelReply_fields, &reply, PB_ENCODE_DELIMITED));
+    assert_true(pb_encode_ex(&out, lima_guest_v1_StreamReply_fields, &reply, PB_ENCODE_DELIMITED));
     if (guest.tunnel_speaks_first) { /* bytes of the connection in the reply's frame */
         memcpy(bytes + out.bytes_written, "banner", 6);
         out.bytes_written += 6;
@@ -134,6 +144,7 @@ static bool take(struct service_stream *s, const pb_msgdesc_t *fields, void *mes
 static void serve(struct service_stream *s)
 {
     lima_guest_v1_StreamOpen open = lima_guest_v1_StreamOpen_init_zero;
+    lima_guest_v1_InfoRequest info = lima_guest_v1_InfoRequest_init_zero;
     lima_guest_v1_EventsRequest request = lima_guest_v1_EventsRequest_init_zero;
 
     if (!s->service[0]) {
@@ -142,7 +153,7 @@ static void serve(struct service_stream *s)
         }
         memcpy(s->service, open.service, sizeof(s->service));
     }
-    if (strcmp(s->service, "Info") == 0) {
+    if (strcmp(s->service, "Info") == 0 && take(s, lima_guest_v1_InfoRequest_fields, &info)) {
         s->requested = true;
         answer_info(s);
     } else if (strcmp(s->service, "Events") == 0 &&

@@ -50,8 +50,20 @@ static void make_info(void *message)
     FILL(m->kernel);
     FILL(m->arch);
     m->uptime_ms = UINT64_MAX;
-    m->features_count = 16;
-    for (int i = 0; i < 16; i++) {
+    m->features_count = 32;
+    for (int i = 0; i < 32; i++) {
+        FILL(m->features[i]);
+    }
+}
+
+static void make_info_request(void *message)
+{
+    lima_guest_v1_InfoRequest *m = message;
+
+    m->protocol = 1;
+    FILL(m->version);
+    m->features_count = 32;
+    for (int i = 0; i < 32; i++) {
         FILL(m->features[i]);
     }
 }
@@ -109,9 +121,9 @@ static void make_tunnel_request(void *message)
     memset(m->address.bytes, 0xfe, 16);
 }
 
-static void make_tunnel_reply(void *message)
+static void make_stream_reply(void *message)
 {
-    lima_guest_v1_TunnelReply *m = message;
+    lima_guest_v1_StreamReply *m = message;
 
     m->error = ECONNREFUSED;
     FILL(m->message);
@@ -133,7 +145,7 @@ static void make_empty(void *message)
     }
 
 static const struct sample samples[] = {
-    SAMPLE(Empty, empty, make_empty),
+    SAMPLE(InfoRequest, info_request, make_info_request),
     SAMPLE(StreamOpen, stream_open, make_open),
     SAMPLE(Info, info, make_info),
     SAMPLE(EventsRequest, events_request, make_empty),
@@ -141,7 +153,7 @@ static const struct sample samples[] = {
     SAMPLE(Event, event, make_script),
     SAMPLE(Event, event, make_ports),
     SAMPLE(TunnelRequest, tunnel_request, make_tunnel_request),
-    SAMPLE(TunnelReply, tunnel_reply, make_tunnel_reply),
+    SAMPLE(StreamReply, stream_reply, make_stream_reply),
     SAMPLE(ShutdownRequest, shutdown_request, make_shutdown),
 };
 
@@ -478,20 +490,21 @@ static void test_a_message_broken_at_any_byte_is_refused_or_harmless(void **stat
         samples[i].make(message);
         len = nano_encode(samples[i].nano, message, bytes, sizeof(bytes));
         for (size_t at = 0; at < len; at++) {
-            int error;
+            struct wire_stream_reply reply = {0};
 
             bytes[at] ^= 0xff;
             decode_event(bytes, len);
             decode_event(bytes, at);
             wire_info_decode(bytes, len, &events, NULL);
-            wire_tunnel_reply_decode(bytes, len, &error);
+            wire_stream_reply_decode(bytes, len, &reply);
+            wire_stream_reply_done(&reply);
             bytes[at] ^= 0xff;
             buf_truncate(&seen.text, 0);
         }
     }
 }
 
-static void test_a_tunnel_error_is_an_errno(void **state)
+static void test_the_error_of_a_reply_is_an_errno(void **state)
 {
     static const struct {
         uint32_t sent;
@@ -499,13 +512,15 @@ static void test_a_tunnel_error_is_an_errno(void **state)
     } cases[] = {{0, 0}, {ECONNREFUSED, ECONNREFUSED}, {4096, EIO}, {UINT32_MAX, EIO}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        lima_guest_v1_TunnelReply reply = {.error = cases[i].sent};
+        lima_guest_v1_StreamReply sent = {.error = cases[i].sent, .message = "two\nlines"};
         uint8_t bytes[64];
-        size_t len = nano_encode(lima_guest_v1_TunnelReply_fields, &reply, bytes, sizeof(bytes));
-        int error = -1;
+        size_t len = nano_encode(lima_guest_v1_StreamReply_fields, &sent, bytes, sizeof(bytes));
+        struct wire_stream_reply reply;
 
-        assert_int_equal(wire_tunnel_reply_decode(bytes, len, &error), 0);
-        assert_int_equal(error, cases[i].want);
+        assert_int_equal(wire_stream_reply_decode(bytes, len, &reply), 0);
+        assert_int_equal(reply.error, cases[i].want);
+        assert_string_equal(reply.message, "two?lines");
+        wire_stream_reply_done(&reply);
     }
 }
 
@@ -525,7 +540,7 @@ int main(void)
         T(test_names_have_one_line_only),
         T(test_unknown_kinds_stages_and_protocols_are_skipped),
         T(test_a_message_broken_at_any_byte_is_refused_or_harmless),
-        T(test_a_tunnel_error_is_an_errno),
+        T(test_the_error_of_a_reply_is_an_errno),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
