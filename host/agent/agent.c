@@ -500,6 +500,8 @@ static int open_instance(struct agent *a, struct error *err)
 
 static int build(struct agent *a, struct error *err)
 {
+    struct forward_env env = {
+        .loop = a->loop, .dialer = &a->tunnels.dialer, .user = a->config->user.name};
     int r;
 
     a->sigint = loop_signal_new(a->loop, SIGINT, on_stop_signal, a);
@@ -509,14 +511,14 @@ static int build(struct agent *a, struct error *err)
     a->reconnect_ms = RECONNECT_MIN_MS;
     a->boot = boot_new(&boot_events, a);
     a->console = console_watch_new();
-    a->peer = peer_new(a->loop, &peer_events, a);
+    a->peer = env.peer = peer_new(a->loop, &peer_events, a);
     peer_dialer_init(&a->tunnels, a->peer);
     r = a->inst->driver_pid ? take_over_vm(a, err) : start_vm(a, err);
     if (r < 0) {
         return r;
     }
-    a->forwards = forward_table_new(a->loop, &a->tunnels.dialer, a->config->port_forwards,
-                                    a->config->port_forward_count, a->ssh_port, &forward_events, a);
+    a->forwards = forward_table_new(&env, a->config->port_forwards, a->config->port_forward_count,
+                                    a->ssh_port, &forward_events, a);
     return api_server_new(a->loop, a->options->socket, info_document, a, &a->server, err);
 }
 

@@ -1,50 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "forward/rule.h"
 
-#include <arpa/inet.h>
-#include <string.h>
-#include "base/alloc.h"
+#include "base/macros.h"
 
 #define SSH_PORT 22
-
-bool forward_address_is_any(const struct config_address *address)
-{
-    if (address->family == AF_INET) {
-        return address->v4.s_addr == htonl(INADDR_ANY);
-    }
-    return IN6_IS_ADDR_UNSPECIFIED(&address->v6);
-}
-
-bool forward_address_equal(const struct config_address *a, const struct config_address *b)
-{
-    if (a->family != b->family) {
-        return false;
-    }
-    return a->family == AF_INET ? a->v4.s_addr == b->v4.s_addr : IN6_ARE_ADDR_EQUAL(&a->v6, &b->v6);
-}
-
-char *forward_address_format(const struct config_address *address, uint16_t port)
-{
-    char text[INET6_ADDRSTRLEN] = "";
-
-    inet_ntop(address->family, &address->v4, text, sizeof(text));
-    return xasprintf(address->family == AF_INET ? "%s:%u" : "[%s]:%u", text, port);
-}
 
 static bool is_v4_loopback(const struct config_address *address)
 {
     return address->family == AF_INET && address->v4.s_addr == htonl(INADDR_LOOPBACK);
 }
 
-static bool is_v6_loopback(const struct config_address *address)
-{
-    return address->family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&address->v6);
-}
-
 static bool address_fits(const struct config_port_forward *rule, const struct config_address *guest)
 {
     return forward_address_is_any(guest) || forward_address_equal(guest, &rule->guest_ip) ||
-           (is_v6_loopback(guest) && is_v4_loopback(&rule->guest_ip)) ||
+           (guest->family == AF_INET6 && forward_address_is_loopback(guest) &&
+            is_v4_loopback(&rule->guest_ip)) ||
            (forward_address_is_any(&rule->guest_ip) && !rule->guest_ip_must_be_zero);
 }
 
@@ -64,37 +34,54 @@ static bool rule_fits(const struct config_port_forward *rule, const struct forwa
              !forward_address_is_any(&rule->guest_ip));
 }
 
+/* The host's side of a rule for the port of @guest. */
+static struct forward_endpoint host_side(const struct config_port_forward *rule,
+                                         const struct forward_endpoint *guest)
+{
+    if (*rule->host_socket) {
+        return (struct forward_endpoint){.proto = guest->proto, .socket = rule->host_socket};
+    }
+    return (struct forward_endpoint){
+        .proto = guest->proto,
+        .address = rule->host_ip,
+        .port = (uint16_t)(guest->port - rule->guest_first + rule->host_first),
+    };
+}
+
+static enum forward_verdict match_fallback(const struct forward_endpoint *guest,
+                                           struct forward_match *ret)
+{
+    if (!forward_address_is_any(&guest->address) && !forward_address_is_loopback(&guest->address)) {
+        return FORWARD_VERDICT_NONE;
+    }
+    ret->host = (struct forward_endpoint){
+        .proto = guest->proto,
+        .address = {.family = AF_INET, .v4.s_addr = htonl(INADDR_LOOPBACK)},
+        .port = guest->port,
+    };
+    return FORWARD_VERDICT_FORWARD;
+}
+
 enum forward_verdict forward_rule_match(const struct config_port_forward *rules, size_t count,
                                         int ssh_port, const struct forward_endpoint *guest,
-                                        struct forward_target *ret)
+                                        struct forward_match *ret)
 {
-    const struct config_address loopback = {.family = AF_INET, .v4.s_addr = htonl(INADDR_LOOPBACK)};
-
+    *ret = (struct forward_match){.rule = FORWARD_RULE_IMPLICIT};
     if (guest->port == SSH_PORT || guest->port == ssh_port) {
         return FORWARD_VERDICT_IGNORED;
     }
     for (size_t i = 0; i < count; i++) {
-        const struct config_port_forward *rule = &rules[i];
-
-        if (!rule_fits(rule, guest)) {
+        if (!rule_fits(&rules[i], guest)) {
             continue;
         }
-        if (rule->ignore) {
+        ret->rule = (int)i;
+        if (rules[i].ignore) {
             return FORWARD_VERDICT_IGNORED;
         }
-        *ret = (struct forward_target){
-            .address = rule->host_ip,
-            .port = (uint16_t)(guest->port - rule->guest_first + rule->host_first),
-            .socket = *rule->host_socket ? rule->host_socket : NULL,
-        };
+        ret->host = host_side(&rules[i], guest);
         return FORWARD_VERDICT_FORWARD;
     }
-    if (forward_address_is_any(&guest->address) || is_v4_loopback(&guest->address) ||
-        is_v6_loopback(&guest->address)) {
-        *ret = (struct forward_target){.address = loopback, .port = guest->port};
-        return FORWARD_VERDICT_FORWARD;
-    }
-    return FORWARD_VERDICT_NONE;
+    return match_fallback(guest, ret);
 }
 
 bool forward_rules_silent(const struct config_port_forward *rules, size_t count,

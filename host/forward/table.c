@@ -20,8 +20,8 @@
 #include <string.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "forward/listener.h"
 #include "forward/rule.h"
-#include "forward/tcp.h"
 
 #define LISTENERS_MAX 2048 /* guest listeners that are considered; a guest may claim any number */
 #define FORWARDS_MAX  1024 /* host listeners of one VM */
@@ -34,16 +34,15 @@ struct listener {
 
 struct forward {
     struct forward *next;
-    struct forward_target host;
+    struct forward_endpoint host;
     struct forward_endpoint guest;
-    struct forward_tcp *tcp; /* NULL: failed */
-    bool wanted;             /* during an update */
-    bool failed;             /* and said so */
+    struct forward_listener *listener; /* NULL: failed */
+    bool wanted;                       /* during an update */
+    bool failed;                       /* and said so */
 };
 
 struct forward_table {
-    struct loop *loop;
-    struct dialer *dialer;
+    struct forward_env env;
     const struct config_port_forward *rules;
     size_t rule_count;
     int ssh_port;
@@ -62,7 +61,11 @@ struct forward_table {
 
 static void forward_free(struct forward *f)
 {
-    forward_tcp_close(f->tcp);
+    if (f->listener) {
+        f->listener->ops->close(f->listener);
+    }
+    forward_endpoint_done(&f->host);
+    forward_endpoint_done(&f->guest);
     free(f);
 }
 
@@ -77,51 +80,34 @@ static void forward_free_all(struct forward *f)
 }
 
 static void report(struct forward_table *table, enum forward_event event,
-                   const struct forward_endpoint *guest, const struct forward_target *host,
+                   const struct forward_endpoint *guest, const struct forward_endpoint *host,
                    const char *error)
 {
-    scoped(free) char *from = forward_address_format(&guest->address, guest->port);
-    scoped(free) char *to = NULL;
+    scoped(free) char *from = forward_endpoint_format(guest);
+    scoped(free) char *to = host ? forward_endpoint_format(host) : NULL;
 
-    if (host) {
-        to = host->socket ? xstrdup(host->socket)
-                          : forward_address_format(&host->address, host->port);
-    }
     table->events->changed(event, guest->proto, from, to, error, table->events_arg);
 }
 
-static bool endpoint_equal(const struct forward_endpoint *a, const struct forward_endpoint *b)
-{
-    return a->proto == b->proto && a->port == b->port &&
-           forward_address_equal(&a->address, &b->address);
-}
-
-static bool target_equal(const struct forward_target *a, const struct forward_target *b)
-{
-    if (a->socket || b->socket) {
-        return a->socket && b->socket && strcmp(a->socket, b->socket) == 0;
-    }
-    return a->port == b->port && forward_address_equal(&a->address, &b->address);
-}
-
-static struct forward *find_forward(struct forward_table *table, const struct forward_target *host)
+static struct forward *find_forward(struct forward_table *table,
+                                    const struct forward_endpoint *host)
 {
     for (struct forward *f = table->forwards; f; f = f->next) {
-        if (target_equal(&f->host, host)) {
+        if (forward_endpoint_equal(&f->host, host)) {
             return f;
         }
     }
     return NULL;
 }
 
-static struct forward *add_forward(struct forward_table *table, const struct forward_target *host,
+static struct forward *add_forward(struct forward_table *table, const struct forward_endpoint *host,
                                    const struct forward_endpoint *guest)
 {
     struct forward *f = xnew(struct forward);
     struct forward **end = &table->forwards;
 
-    f->host = *host;
-    f->guest = *guest;
+    f->host = forward_endpoint_copy(host);
+    f->guest = forward_endpoint_copy(guest);
     while (*end) {
         end = &(*end)->next;
     }
@@ -130,8 +116,20 @@ static struct forward *add_forward(struct forward_table *table, const struct for
     return f;
 }
 
+static void retarget(struct forward *f, const struct forward_endpoint *guest)
+{
+    if (forward_endpoint_equal(&f->guest, guest)) {
+        return;
+    }
+    if (f->listener) {
+        f->listener->ops->retarget(f->listener, guest);
+    }
+    forward_endpoint_done(&f->guest);
+    f->guest = forward_endpoint_copy(guest);
+}
+
 /* Claims @host for @guest unless another guest listener keeps it. */
-static void want(struct forward_table *table, const struct forward_target *host,
+static void want(struct forward_table *table, const struct forward_endpoint *host,
                  const struct forward_endpoint *guest)
 {
     struct forward *f = find_forward(table, host);
@@ -147,10 +145,7 @@ static void want(struct forward_table *table, const struct forward_target *host,
         }
         f = add_forward(table, host, guest);
     } else if (!f->wanted) {
-        if (f->tcp && !endpoint_equal(&f->guest, guest)) {
-            forward_tcp_retarget(f->tcp, guest);
-        }
-        f->guest = *guest;
+        retarget(f, guest);
     }
     f->wanted = true;
 }
@@ -158,23 +153,28 @@ static void want(struct forward_table *table, const struct forward_target *host,
 static bool is_present(const struct forward_table *table, const struct forward_endpoint *guest)
 {
     for (size_t i = 0; i < table->listener_count; i++) {
-        if (endpoint_equal(&table->listeners[i].endpoint, guest)) {
+        if (forward_endpoint_equal(&table->listeners[i].endpoint, guest)) {
             return true;
         }
     }
     return false;
 }
 
+static enum forward_verdict match(const struct forward_table *table,
+                                  const struct forward_endpoint *guest, struct forward_match *ret)
+{
+    return forward_rule_match(table->rules, table->rule_count, table->ssh_port, guest, ret);
+}
+
 /* A forward whose guest listener is still there keeps its host address before anyone else asks. */
 static void keep_present(struct forward_table *table)
 {
     for (struct forward *f = table->forwards; f; f = f->next) {
-        struct forward_target host;
+        struct forward_match found;
 
         f->wanted = is_present(table, &f->guest) &&
-                    forward_rule_match(table->rules, table->rule_count, table->ssh_port, &f->guest,
-                                       &host) == FORWARD_VERDICT_FORWARD &&
-                    target_equal(&host, &f->host);
+                    match(table, &f->guest, &found) == FORWARD_VERDICT_FORWARD &&
+                    forward_endpoint_equal(&found.host, &f->host);
     }
 }
 
@@ -189,7 +189,8 @@ static void want_static(struct forward_table *table)
         for (int port = rule->guest_first; port >= 1 && port <= rule->guest_last; port++) {
             struct forward_endpoint guest = {
                 .proto = CONFIG_PROTO_TCP, .address = rule->guest_ip, .port = (uint16_t)port};
-            struct forward_target host = {
+            struct forward_endpoint host = {
+                .proto = CONFIG_PROTO_TCP,
                 .address = rule->host_ip,
                 .port = (uint16_t)(port - rule->guest_first + rule->host_first),
                 .socket = *rule->host_socket ? rule->host_socket : NULL};
@@ -201,12 +202,10 @@ static void want_static(struct forward_table *table)
 
 static void want_listener(struct forward_table *table, struct listener *listener)
 {
-    struct forward_target host;
-    enum forward_verdict verdict = forward_rule_match(table->rules, table->rule_count,
-                                                      table->ssh_port, &listener->endpoint, &host);
+    struct forward_match found;
 
-    if (verdict == FORWARD_VERDICT_FORWARD) {
-        want(table, &host, &listener->endpoint);
+    if (match(table, &listener->endpoint, &found) == FORWARD_VERDICT_FORWARD) {
+        want(table, &found.host, &listener->endpoint);
     } else if (!listener->reported) {
         listener->reported = true;
         if (!forward_rules_silent(table->rules, table->rule_count, listener->endpoint.proto)) {
@@ -223,7 +222,7 @@ static void sweep_leaving(struct forward_table *table)
     while (*link) {
         struct forward *f = *link;
 
-        if (forward_tcp_connections(f->tcp) > 0) {
+        if (f->listener->ops->connections(f->listener) > 0) {
             link = &f->next;
         } else {
             *link = f->next;
@@ -245,11 +244,11 @@ static void close_unwanted(struct forward_table *table)
         }
         *link = f->next;
         table->forward_count--;
-        if (!f->tcp) {
+        if (!f->listener) {
             forward_free(f);
             continue;
         }
-        forward_tcp_stop(f->tcp);
+        f->listener->ops->stop(f->listener);
         report(table, FORWARD_EVENT_STOPPING, &f->guest, &f->host, NULL);
         f->next = table->leaving;
         table->leaving = f;
@@ -261,11 +260,13 @@ static void open_missing(struct forward_table *table)
 {
     for (struct forward *f = table->forwards; f; f = f->next) {
         scoped(error_done) struct error err = ERROR_INIT;
+        const struct forward_listener_ops *kind;
 
-        if (f->tcp) {
+        if (f->listener) {
             continue;
         }
-        if (forward_tcp_open(table->loop, table->dialer, &f->host, &f->guest, &f->tcp, &err) == 0) {
+        kind = forward_listener_kind(&f->host, &f->guest, false);
+        if (kind->open(&table->env, &f->host, &f->guest, &f->listener, &err) == 0) {
             report(table, FORWARD_EVENT_FORWARDING, &f->guest, &f->host, NULL);
             f->failed = false;
         } else if (!f->failed) {
@@ -299,21 +300,20 @@ static void on_change_due(void *arg)
     table->not_before_ms = ended_ms + IDLE_SHARE * MAX(ended_ms - began_ms - 1, 0);
 }
 
-struct forward_table *forward_table_new(struct loop *loop, struct dialer *dialer,
+struct forward_table *forward_table_new(const struct forward_env *env,
                                         const struct config_port_forward *rules, size_t rule_count,
                                         int ssh_port, const struct forward_events *events,
                                         void *events_arg)
 {
     struct forward_table *table = xnew(struct forward_table);
 
-    table->loop = loop;
-    table->dialer = dialer;
+    table->env = *env;
     table->rules = rules;
     table->rule_count = rule_count;
     table->ssh_port = ssh_port;
     table->events = events;
     table->events_arg = events_arg;
-    table->due = loop_timer_new(loop, on_change_due, table);
+    table->due = loop_timer_new(env->loop, on_change_due, table);
     return table;
 }
 
@@ -338,7 +338,7 @@ static struct forward_endpoint endpoint_of(const struct peer_port *port)
 static void remove_listener(struct forward_table *table, const struct forward_endpoint *endpoint)
 {
     for (size_t i = 0; i < table->listener_count; i++) {
-        if (endpoint_equal(&table->listeners[i].endpoint, endpoint)) {
+        if (forward_endpoint_equal(&table->listeners[i].endpoint, endpoint)) {
             memmove(&table->listeners[i], &table->listeners[i + 1],
                     (table->listener_count - i - 1) * sizeof(*table->listeners));
             table->listener_count--;

@@ -7,8 +7,8 @@
 #pragma once
 
 #include "config/config.h"
+#include "forward/listener.h"
 #include "peer/client.h"
-#include "peer/dialer.h"
 #include "util/loop.h"
 
 struct forward_table;
@@ -28,10 +28,10 @@ struct forward_events {
 };
 
 /*
- * @rules are the user's; the implicit ones (22, @ssh_port, fallback) are added. All borrowed; the
- * @dialer makes every connection.
+ * @rules are the user's; the implicit ones (22, @ssh_port, fallback) are added. They and all
+ * that @env names are borrowed.
  */
-struct forward_table *forward_table_new(struct loop *loop, struct dialer *dialer,
+struct forward_table *forward_table_new(const struct forward_env *env,
                                         const struct config_port_forward *rules, size_t rule_count,
                                         int ssh_port, const struct forward_events *events,
                                         void *events_arg);

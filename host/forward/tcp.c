@@ -15,7 +15,7 @@
  * not watched, because it would be readable all the time. The end of a connection resumes it, and
  * as descriptors are freed elsewhere too, a timer does.
  */
-#include "forward/tcp.h"
+#include "forward/listener.h"
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -26,6 +26,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "forward/bind.h"
 #include "util/file.h"
 #include "util/path.h"
 
@@ -48,16 +49,21 @@ struct connection {
 };
 
 struct forward_tcp {
-    struct loop *loop;
-    struct dialer *dialer;
-    struct forward_endpoint guest;
-    char *socket_path; /* NULL for TCP */
+    struct forward_listener base; /* first */
+    const struct forward_env *env;
+    struct forward_endpoint guest; /* a copy */
+    char *socket_path;             /* NULL for TCP */
     int fd;
     struct loop_io *io;
     struct loop_timer *pause; /* pending: no descriptor was left */
     struct connection *connections;
     size_t connection_count;
 };
+
+static struct forward_tcp *forward_of(const struct forward_listener *listener)
+{
+    return container_of(listener, struct forward_tcp, base);
+}
 
 static void on_pause_end(void *arg)
 {
@@ -82,7 +88,7 @@ static void connection_free(struct connection *c)
         c->next->prev = c->prev;
     }
     forward->connection_count--;
-    dialer_cancel(forward->dialer, c->dialing);
+    dialer_cancel(forward->env->dialer, c->dialing);
     if (c->stream) {
         mux_stream_reset(c->stream, MUX_RESET_CANCEL);
     }
@@ -255,13 +261,20 @@ static const struct mux_stream_ops stream_ops = {
     .closed = on_stream_closed,
 };
 
+static void log_dial(const struct forward_tcp *forward, int code)
+{
+    scoped(free) char *guest = forward_endpoint_format(&forward->guest);
+
+    log_debug("guest's %s: %s", guest, strerror(code));
+}
+
 static void on_dialling_done(int r, struct mux_stream *stream, void *arg)
 {
     struct connection *c = arg;
 
     c->dialing = NULL;
     if (r < 0) {
-        log_debug("guest port %u: %s", c->forward->guest.port, strerror(-r));
+        log_dial(c->forward, -r);
         connection_abort(c);
         return;
     }
@@ -270,28 +283,32 @@ static void on_dialling_done(int r, struct mux_stream *stream, void *arg)
     connection_watch(c);
 }
 
+static struct peer_address dialled(const struct forward_tcp *forward)
+{
+    const struct forward_endpoint *guest = &forward->guest;
+
+    if (guest->socket) {
+        return (struct peer_address){
+            .network = PEER_NETWORK_UNIX, .path = guest->socket, .user = forward->env->user};
+    }
+    return (struct peer_address){.network = PEER_NETWORK_TCP,
+                                 .address = forward_address_dialled(&guest->address),
+                                 .port = guest->port};
+}
+
 static void connection_new(struct forward_tcp *forward, int take_fd)
 {
     struct connection *c = xnew(struct connection);
-    struct peer_address to = {.network = PEER_NETWORK_TCP,
-                              .address = forward->guest.address,
-                              .port = forward->guest.port};
+    struct peer_address to = dialled(forward);
     int on = 1;
 
     if (!forward->socket_path) {
         setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         setsockopt(take_fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     }
-    if (forward_address_is_any(&to.address)) {
-        if (to.address.family == AF_INET) {
-            to.address.v4.s_addr = htonl(INADDR_LOOPBACK);
-        } else {
-            to.address.v6 = in6addr_loopback;
-        }
-    }
     c->forward = forward;
     c->fd = take_fd;
-    c->io = loop_io_new(forward->loop, take_fd, 0, on_connection_ready, c);
+    c->io = loop_io_new(forward->env->loop, take_fd, 0, on_connection_ready, c);
     c->next = forward->connections;
     if (c->next) {
         c->next->prev = c;
@@ -300,7 +317,7 @@ static void connection_new(struct forward_tcp *forward, int take_fd)
     if (++forward->connection_count == CONNECTIONS_MAX) {
         loop_io_want(forward->io, 0);
     }
-    c->dialing = dialer_open(forward->dialer, &to, on_dialling_done, c);
+    c->dialing = dialer_open(forward->env->dialer, &to, on_dialling_done, c);
     if (!c->dialing) {
         connection_abort(c); /* no session: nothing can be reached now */
     }
@@ -335,36 +352,20 @@ static void on_forward_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static int listen_tcp(const struct forward_target *host, int *ret_fd, struct error *err)
+static int listen_tcp(const struct forward_endpoint *host, int *ret_fd, uint16_t *ret_port,
+                      struct error *err)
 {
-    scoped(free) char *text = forward_address_format(&host->address, host->port);
     scoped(fd_close) int fd = -1;
-    struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = htons(host->port)};
-    struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons(host->port)};
-    bool v4 = host->address.family == AF_INET;
-    int on = 1;
+    int r = forward_bind(host, SOCK_STREAM, &fd, ret_port, err);
 
-    fd = socket(host->address.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return error_errno(err, errno, "creating a socket for %s", text);
+    if (r < 0) {
+        return r;
     }
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    a4.sin_addr = host->address.v4;
-    if (!v4) {
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-        a6.sin6_addr = host->address.v6;
-    }
-    if (bind(fd, v4 ? (struct sockaddr *)&a4 : (struct sockaddr *)&a6,
-             v4 ? sizeof(a4) : sizeof(a6)) < 0 ||
-        listen(fd, BACKLOG) < 0) {
-        int code = errno;
+    /* Two sockets with SO_REUSEADDR may be bound to one port; only one of them may listen. */
+    if (listen(fd, BACKLOG) < 0) {
+        scoped(free) char *text = forward_endpoint_format(host);
 
-        error_errno(err, code, "listening on %s", text);
-        if (code == EACCES) {
-            error_hint(err, "ports below net.ipv4.ip_unprivileged_port_start need root; give the "
-                            "rule another hostPort");
-        }
-        return -code;
+        return error_errno(err, errno, "listening on %s", text);
     }
     *ret_fd = steal_fd(&fd);
     return 0;
@@ -378,36 +379,43 @@ static int listen_unix(const char *path, int *ret_fd, struct error *err)
     return r < 0 ? r : file_listen_unix(path, BACKLOG, ret_fd, err);
 }
 
-int forward_tcp_open(struct loop *loop, struct dialer *dialer, const struct forward_target *host,
-                     const struct forward_endpoint *guest, struct forward_tcp **ret,
-                     struct error *err)
+static int tcp_open(const struct forward_env *env, const struct forward_endpoint *host,
+                    const struct forward_endpoint *guest, struct forward_listener **ret,
+                    struct error *err)
 {
     struct forward_tcp *forward;
+    uint16_t port = 0;
     int fd, r;
 
-    r = host->socket ? listen_unix(host->socket, &fd, err) : listen_tcp(host, &fd, err);
+    r = host->socket ? listen_unix(host->socket, &fd, err) : listen_tcp(host, &fd, &port, err);
     if (r < 0) {
         return r;
     }
     forward = xnew(struct forward_tcp);
-    forward->loop = loop;
-    forward->dialer = dialer;
-    forward->guest = *guest;
+    forward->base.ops = &forward_tcp_ops;
+    forward->base.port = port;
+    forward->env = env;
+    forward->guest = forward_endpoint_copy(guest);
     forward->socket_path = xstrdup(host->socket);
     forward->fd = fd;
-    forward->io = loop_io_new(loop, fd, EV_READ, on_forward_readable, forward);
-    forward->pause = loop_timer_new(loop, on_pause_end, forward);
-    *ret = forward;
+    forward->io = loop_io_new(env->loop, fd, EV_READ, on_forward_readable, forward);
+    forward->pause = loop_timer_new(env->loop, on_pause_end, forward);
+    *ret = &forward->base;
     return 0;
 }
 
-void forward_tcp_retarget(struct forward_tcp *forward, const struct forward_endpoint *guest)
+static void tcp_retarget(struct forward_listener *listener, const struct forward_endpoint *guest)
 {
-    forward->guest = *guest;
+    struct forward_tcp *forward = forward_of(listener);
+
+    forward_endpoint_done(&forward->guest);
+    forward->guest = forward_endpoint_copy(guest);
 }
 
-void forward_tcp_stop(struct forward_tcp *forward)
+static void tcp_stop(struct forward_listener *listener)
 {
+    struct forward_tcp *forward = forward_of(listener);
+
     loop_io_free(forward->io);
     forward->io = NULL;
     fd_close(steal_fd(&forward->fd));
@@ -417,20 +425,28 @@ void forward_tcp_stop(struct forward_tcp *forward)
     free(steal(forward->socket_path));
 }
 
-void forward_tcp_close(struct forward_tcp *forward)
+static void tcp_close(struct forward_listener *listener)
 {
-    if (!forward) {
-        return;
-    }
+    struct forward_tcp *forward = forward_of(listener);
+
     while (forward->connections) {
         connection_abort(forward->connections);
     }
-    forward_tcp_stop(forward);
+    tcp_stop(listener);
     loop_timer_free(forward->pause);
+    forward_endpoint_done(&forward->guest);
     free(forward);
 }
 
-size_t forward_tcp_connections(const struct forward_tcp *forward)
+static size_t tcp_connections(const struct forward_listener *listener)
 {
-    return forward->connection_count;
+    return forward_of(listener)->connection_count;
 }
+
+const struct forward_listener_ops forward_tcp_ops = {
+    .open = tcp_open,
+    .retarget = tcp_retarget,
+    .stop = tcp_stop,
+    .close = tcp_close,
+    .connections = tcp_connections,
+};

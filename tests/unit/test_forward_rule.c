@@ -79,18 +79,17 @@ static void test_first_fitting_rule_decides(void **state)
         struct forward_endpoint guest = {.proto = CONFIG_PROTO_TCP,
                                          .address = address(cases[i].ip),
                                          .port = (uint16_t)cases[i].port};
-        struct forward_target host;
+        struct forward_match found;
         scoped(free) char *got = NULL;
 
-        switch (forward_rule_match(rules, ARRAY_LEN(rules), 60022, &guest, &host)) {
+        switch (forward_rule_match(rules, ARRAY_LEN(rules), 60022, &guest, &found)) {
         case FORWARD_VERDICT_NONE:
             break;
         case FORWARD_VERDICT_IGNORED:
             got = xstrdup("-");
             break;
         case FORWARD_VERDICT_FORWARD:
-            got = host.socket ? xstrdup(host.socket)
-                              : forward_address_format(&host.address, host.port);
+            got = forward_endpoint_format(&found.host);
             break;
         }
         if ((got == NULL) != (cases[i].want == NULL) || (got && strcmp(got, cases[i].want) != 0)) {
@@ -104,11 +103,11 @@ static void test_rule_of_another_protocol_is_passed_over(void **state)
     struct config_port_forward udp = rule("127.0.0.1", false, 53, 53, "127.0.0.1", 5353, false);
     struct forward_endpoint guest = {
         .proto = CONFIG_PROTO_TCP, .address = address("127.0.0.1"), .port = 53};
-    struct forward_target host;
+    struct forward_match found;
 
     udp.proto = CONFIG_PROTO_UDP;
-    assert_int_equal(forward_rule_match(&udp, 1, 0, &guest, &host), FORWARD_VERDICT_FORWARD);
-    assert_int_equal(host.port, 53);
+    assert_int_equal(forward_rule_match(&udp, 1, 0, &guest, &found), FORWARD_VERDICT_FORWARD);
+    assert_int_equal(found.host.port, 53);
 }
 
 static void test_silence_needs_every_port_ignored_first(void **state)

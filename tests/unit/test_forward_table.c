@@ -16,6 +16,7 @@ struct fixture {
     struct loop *loop;
     struct peer *peer;
     struct peer_dialer dialer;
+    struct forward_env env;
     struct forward_table *table;
     struct strv said;
     uint16_t port; /* free on 127.0.0.1 when the test began */
@@ -59,7 +60,8 @@ static int setup(void **state)
     f->loop = loop_new();
     f->peer = peer_new(f->loop, &no_events, NULL);
     peer_dialer_init(&f->dialer, f->peer);
-    f->table = forward_table_new(f->loop, &f->dialer.dialer, NULL, 0, 60022, &events, f);
+    f->env = (struct forward_env){.loop = f->loop, .dialer = &f->dialer.dialer};
+    f->table = forward_table_new(&f->env, NULL, 0, 60022, &events, f);
     *state = f;
     return 0;
 }
@@ -236,7 +238,7 @@ static void test_forwards_beyond_the_limit_are_reported_once(void **state)
     inet_pton(AF_INET, "203.0.113.1", &rules[0].host_ip.v4);
     rules[0].host_ip.family = rules[0].guest_ip.family = AF_INET;
     forward_table_free(f->table);
-    f->table = forward_table_new(f->loop, &f->dialer.dialer, rules, 1, 60022, &events, f);
+    f->table = forward_table_new(&f->env, rules, 1, 60022, &events, f);
     update(f, true, NULL, 0, NULL, 0);
     assert_int_equal(f->said.len, 1024 + 1);
     before = f->said.len;

@@ -7,13 +7,14 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "forward/tcp.h"
+#include "forward/listener.h"
 
 struct fixture {
     struct loop *loop;
     struct peer *peer;
     struct peer_dialer dialer;
-    struct forward_tcp *forward;
+    struct forward_env env;
+    struct forward_listener *forward;
     struct loop_timer *timer;
     bool due;
     struct sockaddr_in address; /* of the listener */
@@ -48,15 +49,15 @@ static int setup(void **state)
     struct fixture *f = xnew(struct fixture);
     uint16_t port = free_port(&f->address);
     const struct config_address loopback = {.family = AF_INET, .v4 = f->address.sin_addr};
-    const struct forward_target host = {.address = loopback, .port = port};
+    const struct forward_endpoint host = {.address = loopback, .port = port};
     const struct forward_endpoint guest = {.address = loopback, .port = 80};
 
     f->loop = loop_new();
     f->peer = peer_new(f->loop, &no_events, NULL);
     peer_dialer_init(&f->dialer, f->peer);
     f->timer = loop_timer_new(f->loop, on_time, f);
-    assert_int_equal(forward_tcp_open(f->loop, &f->dialer.dialer, &host, &guest, &f->forward, NULL),
-                     0);
+    f->env = (struct forward_env){.loop = f->loop, .dialer = &f->dialer.dialer};
+    assert_int_equal(forward_tcp_ops.open(&f->env, &host, &guest, &f->forward, NULL), 0);
     getrlimit(RLIMIT_NOFILE, &f->limit);
     *state = f;
     return 0;
@@ -67,7 +68,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     setrlimit(RLIMIT_NOFILE, &f->limit);
-    forward_tcp_close(f->forward);
+    forward_tcp_ops.close(f->forward);
     loop_timer_free(f->timer);
     peer_free(f->peer);
     loop_free(f->loop);
@@ -124,7 +125,7 @@ static void test_connection_without_a_session_is_reset(void **state)
     char byte;
 
     loop_once(f->loop);
-    assert_int_equal(forward_tcp_connections(f->forward), 0);
+    assert_int_equal(forward_tcp_ops.connections(f->forward), 0);
     assert_int_equal(recv(client, &byte, 1, 0), -1);
     assert_int_equal(errno, ECONNRESET);
     close(client);
