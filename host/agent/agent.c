@@ -448,12 +448,17 @@ static int take_over_vm(struct agent *a, struct error *err)
 
 /* --- start and end --- */
 
-static jv info_document(void *arg)
+static void on_get_info(struct api_exchange *exchange, jv body, void *arg)
 {
     struct agent *a = arg;
 
-    return JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port));
+    api_answer(exchange, JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port)));
 }
+
+static const struct api_route routes[] = {
+    {"GET", "/v1/info", .handle = on_get_info},
+    {0},
+};
 
 /* The lock on the pid file is what makes us the only agent of this instance. */
 static int claim_instance(struct agent *a, struct error *err)
@@ -519,7 +524,7 @@ static int build(struct agent *a, struct error *err)
     }
     a->forwards = forward_table_new(&env, a->config->port_forwards, a->config->port_forward_count,
                                     a->ssh_port, &forward_events, a);
-    return api_server_new(a->loop, a->options->socket, info_document, a, &a->server, err);
+    return api_server_new(a->loop, a->options->socket, routes, a, &a->server, err);
 }
 
 static void take_down(struct agent *a)

@@ -15,7 +15,7 @@
 #include "util/file.h"
 #include "util/loop.h"
 
-#define ANSWER_MAX (1u << 20)
+#define ANSWER_MAX (4u << 20)
 #define CHUNK      16384
 
 /* Waits for @events until @deadline. 0, -ETIMEDOUT or -errno. */
@@ -38,10 +38,24 @@ static int wait_fd(int fd, short events, int64_t deadline)
     }
 }
 
-static int send_request(int fd, const char *resource, int64_t deadline)
+/* The request as text; @body is consumed. Caller frees. */
+static char *format_request(const char *method, const char *resource, jv body)
 {
-    scoped(free) char *text = xasprintf(
-        "GET %s HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n", resource);
+    scoped(free) char *json = NULL;
+
+    if (!jv_is_valid(body)) {
+        jv_free(body);
+        return xasprintf("%s %s HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n",
+                         method, resource);
+    }
+    json = value_to_json(body, false);
+    return xasprintf("%s %s HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n"
+                     "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                     method, resource, strlen(json), json);
+}
+
+static int send_request(int fd, const char *text, int64_t deadline)
+{
     size_t done = 0, len = strlen(text);
 
     while (done < len) {
@@ -86,24 +100,53 @@ static int receive_answer(int fd, struct buf *answer, int64_t deadline)
     }
 }
 
+/* What an answer that is not 200 says for itself; @document is consumed. */
+static int refused(int status, jv document, struct error *err)
+{
+    scoped(value_done) jv message = jv_invalid();
+    scoped(value_done) jv hint = jv_invalid();
+
+    if (jv_get_kind(document) != JV_KIND_OBJECT) {
+        jv_free(document);
+        return error_set(err, EPROTO, "the host agent answered with status %d", status);
+    }
+    message = jv_object_get(jv_copy(document), jv_string("message"));
+    hint = jv_object_get(document, jv_string("hint"));
+    if (jv_get_kind(message) != JV_KIND_STRING) {
+        return error_set(err, EPROTO, "the host agent answered with status %d", status);
+    }
+    error_set(err, EPROTO, "%s", jv_string_value(message));
+    if (jv_get_kind(hint) == JV_KIND_STRING) {
+        error_hint(err, "%s", jv_string_value(hint));
+    }
+    return -EPROTO;
+}
+
 static int parse_answer(const struct buf *answer, jv *ret, struct error *err)
 {
     const char *text = buf_str(answer), *body = strstr(text, "\r\n\r\n");
+    jv document;
     int status = 0, r;
 
     if (sscanf(text, "HTTP/1.%*1d %3d", &status) != 1 || !body) {
         return error_set(err, EPROTO, "the host agent's answer is not HTTP");
     }
-    if (status != 200) {
-        return error_set(err, EPROTO, "the host agent answered with status %d", status);
+    r = value_from_json(body + 4, &document, err);
+    if (r < 0) {
+        return error_wrap(err, -EPROTO, "the host agent's answer");
     }
-    r = value_from_json(body + 4, ret, err);
-    return r < 0 ? error_wrap(err, -EPROTO, "the host agent's answer") : 0;
+    if (status != 200) {
+        return refused(status, document, err);
+    }
+    *ret = document;
+    return 0;
 }
 
-int api_get(const char *path, const char *resource, int64_t timeout_ms, jv *ret, struct error *err)
+int api_call(const char *path, const char *method, const char *resource, jv body,
+             int64_t timeout_ms, jv *ret, struct error *err)
 {
     scoped(buf_done) struct buf answer = BUF_INIT_CAP(ANSWER_MAX);
+    scoped(free) char *request = format_request(method, resource, body);
     scoped(fd_close) int fd = -1;
     int64_t deadline = loop_now_ms() + timeout_ms;
     int r = file_connect_unix(path, &fd, err);
@@ -112,7 +155,7 @@ int api_get(const char *path, const char *resource, int64_t timeout_ms, jv *ret,
         return r;
     }
     fd_set_nonblock(fd);
-    r = send_request(fd, resource, deadline);
+    r = send_request(fd, request, deadline);
     if (r == 0) {
         r = receive_answer(fd, &answer, deadline);
     }
@@ -120,4 +163,9 @@ int api_get(const char *path, const char *resource, int64_t timeout_ms, jv *ret,
         return error_errno(err, -r, "asking the host agent on '%s'", path);
     }
     return parse_answer(&answer, ret, err);
+}
+
+int api_get(const char *path, const char *resource, int64_t timeout_ms, jv *ret, struct error *err)
+{
+    return api_call(path, "GET", resource, jv_invalid(), timeout_ms, ret, err);
 }

@@ -7,7 +7,11 @@
 #include "util/value.h"
 
 /*
- * GET @resource ("/v1/info") from the socket @path; the whole exchange takes at most @timeout_ms.
- * Errors: ECONNREFUSED (nobody listens), ENOENT, ETIMEDOUT, EPROTO (no sensible answer).
+ * Asks the socket @path for @method @resource ("GET", "/v1/info") with @body (consumed; invalid:
+ * none); the whole exchange takes at most @timeout_ms.
+ * Errors: ECONNREFUSED (nobody listens), ENOENT, ETIMEDOUT, EPROTO (no sensible answer, or the
+ * agent refused: then the message and hint are its own).
  */
+int api_call(const char *path, const char *method, const char *resource, jv body,
+             int64_t timeout_ms, jv *ret, struct error *err);
 int api_get(const char *path, const char *resource, int64_t timeout_ms, jv *ret, struct error *err);

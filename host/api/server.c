@@ -7,17 +7,22 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "util/file.h"
+#include "util/strv.h"
 
 #define BACKLOG        64
 #define HEADERS_MAX    8192
-#define BODY_MAX       4096
+#define BODY_MAX       (64u << 10)
 #define IDLE_TIMEOUT_S 10
 
 struct api_server {
     struct evhttp *http;
     char *path;
-    api_info_fn info;
+    const struct api_route *routes;
     void *arg;
+};
+
+struct api_exchange {
+    struct evhttp_request *request; /* NULL: the client is gone */
 };
 
 static void send_json(struct evhttp_request *request, int code, const char *reason, jv document)
@@ -32,27 +37,178 @@ static void send_json(struct evhttp_request *request, int code, const char *reas
     evbuffer_free(body);
 }
 
-static void on_info_request(struct evhttp_request *request, void *arg)
+/* --- exchanges --- */
+
+static void on_client_gone(struct evhttp_connection *connection, void *arg)
 {
-    struct api_server *server = arg;
+    struct api_exchange *exchange = arg;
 
-    if (evhttp_request_get_command(request) != EVHTTP_REQ_GET) {
-        jv error = JV_OBJECT(jv_string("message"), jv_string("only GET is understood here"));
+    exchange->request = NULL;
+}
 
-        send_json(request, HTTP_BADMETHOD, "Method Not Allowed", error);
+static struct api_exchange *exchange_new(struct evhttp_request *request)
+{
+    struct api_exchange *exchange = xnew(struct api_exchange);
+
+    exchange->request = request;
+    evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_client_gone, exchange);
+    return exchange;
+}
+
+/* Consumes both. */
+static void exchange_end(struct api_exchange *exchange, int code, const char *reason, jv document)
+{
+    struct evhttp_request *request = exchange->request;
+
+    free(exchange);
+    if (!request) {
+        jv_free(document);
         return;
     }
-    send_json(request, HTTP_OK, "OK", server->info(server->arg));
+    evhttp_connection_set_closecb(evhttp_request_get_connection(request), NULL, NULL);
+    send_json(request, code, reason, document);
 }
 
-static void on_unknown_request(struct evhttp_request *request, void *arg)
+void api_answer(struct api_exchange *take_exchange, jv document)
 {
-    jv error = JV_OBJECT(jv_string("message"), jv_string("no such resource"));
-
-    send_json(request, HTTP_NOTFOUND, "Not Found", error);
+    exchange_end(take_exchange, HTTP_OK, "OK", document);
 }
 
-int api_server_new(struct loop *loop, const char *path, api_info_fn info, void *arg,
+static const struct {
+    int code; /* errno */
+    int status;
+    const char *reason;
+} statuses[] = {
+    {EINVAL, HTTP_BADREQUEST, "Bad Request"},
+    {ENOENT, HTTP_NOTFOUND, "Not Found"},
+    {EEXIST, 409, "Conflict"},
+    {EADDRINUSE, 409, "Conflict"},
+    {EOPNOTSUPP, HTTP_NOTIMPLEMENTED, "Not Implemented"},
+    {ENOTCONN, HTTP_SERVUNAVAIL, "Service Unavailable"},
+    {EAGAIN, HTTP_SERVUNAVAIL, "Service Unavailable"},
+    {0, HTTP_INTERNAL, "Internal Server Error"},
+};
+
+void api_refuse(struct api_exchange *take_exchange, const struct error *err)
+{
+    jv document = JV_OBJECT(jv_string("message"), jv_string(error_text(err)));
+    size_t i = 0;
+
+    if (err->hint) {
+        document = jv_object_set(document, jv_string("hint"), jv_string(err->hint));
+    }
+    while (statuses[i].code && statuses[i].code != err->code) {
+        i++;
+    }
+    exchange_end(take_exchange, statuses[i].status, statuses[i].reason, document);
+}
+
+/* --- requests --- */
+
+static const char *method_name(enum evhttp_cmd_type command)
+{
+    switch (command) {
+    case EVHTTP_REQ_GET:
+        return "GET";
+    case EVHTTP_REQ_POST:
+        return "POST";
+    case EVHTTP_REQ_PUT:
+        return "PUT";
+    case EVHTTP_REQ_DELETE:
+        return "DELETE";
+    default:
+        return "";
+    }
+}
+
+static void send_error(struct evhttp_request *request, int code, const char *reason,
+                       const char *message)
+{
+    send_json(request, code, reason, JV_OBJECT(jv_string("message"), jv_string(message)));
+}
+
+/* Without a route of this path and method. */
+static void refuse_route(struct api_server *server, struct evhttp_request *request,
+                         const char *path)
+{
+    scoped(strv_done) struct strv methods = STRV_INIT;
+    scoped(free) char *allowed = NULL;
+    scoped(free) char *message = NULL;
+
+    for (const struct api_route *route = server->routes; route->method; route++) {
+        if (str_eq(route->path, path)) {
+            strv_add(&methods, route->method);
+        }
+    }
+    if (methods.len == 0) {
+        send_error(request, HTTP_NOTFOUND, "Not Found", "no such resource");
+        return;
+    }
+    allowed = strv_join(&methods, ", ");
+    message = xasprintf("only %s is understood here", allowed);
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", allowed);
+    send_error(request, HTTP_BADMETHOD, "Method Not Allowed", message);
+}
+
+/* The body as an object. Errors: EINVAL. */
+static int parse_body(struct evhttp_request *request, jv *ret, struct error *err)
+{
+    struct evbuffer *input = evhttp_request_get_input_buffer(request);
+    size_t len = evbuffer_get_length(input);
+    scoped(free) char *text = xmalloc(len + 1);
+    jv body;
+    int r;
+
+    evbuffer_copyout(input, text, len);
+    text[len] = '\0';
+    if (strlen(text) != len) {
+        return error_set(err, EINVAL, "the request's body has a zero byte");
+    }
+    r = value_from_json(text, &body, err);
+    if (r < 0) {
+        return error_wrap(err, r, "the request's body");
+    }
+    if (jv_get_kind(body) != JV_KIND_OBJECT) {
+        jv_free(body);
+        return error_set(err, EINVAL, "the request's body must be a JSON object");
+    }
+    *ret = body;
+    return 0;
+}
+
+static void run_route(struct api_server *server, const struct api_route *route,
+                      struct evhttp_request *request)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    size_t len = evbuffer_get_length(evhttp_request_get_input_buffer(request));
+    jv body = jv_invalid();
+
+    if (!route->has_body && len > 0) {
+        send_error(request, HTTP_BADREQUEST, "Bad Request", "the request must have no body");
+    } else if (route->has_body && parse_body(request, &body, &err) < 0) {
+        send_error(request, HTTP_BADREQUEST, "Bad Request", error_text(&err));
+    } else {
+        route->handle(exchange_new(request), body, server->arg);
+    }
+}
+
+static void on_request(struct evhttp_request *request, void *arg)
+{
+    struct api_server *server = arg;
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
+    const char *path = uri ? str_or_empty(evhttp_uri_get_path(uri)) : "";
+    const char *method = method_name(evhttp_request_get_command(request));
+
+    for (const struct api_route *route = server->routes; route->method; route++) {
+        if (str_eq(route->path, path) && str_eq(route->method, method)) {
+            run_route(server, route, request);
+            return;
+        }
+    }
+    refuse_route(server, request, path);
+}
+
+int api_server_new(struct loop *loop, const char *path, const struct api_route *routes, void *arg,
                    struct api_server **ret, struct error *err)
 {
     scoped(api_server_free) struct api_server *server = xnew(struct api_server);
@@ -62,7 +218,7 @@ int api_server_new(struct loop *loop, const char *path, api_info_fn info, void *
         return r;
     }
     server->path = xstrdup(path);
-    server->info = info;
+    server->routes = routes;
     server->arg = arg;
     server->http = evhttp_new(loop_base(loop));
     if (!server->http || evhttp_accept_socket(server->http, fd) < 0) {
@@ -74,8 +230,7 @@ int api_server_new(struct loop *loop, const char *path, api_info_fn info, void *
     evhttp_set_max_headers_size(server->http, HEADERS_MAX);
     evhttp_set_max_body_size(server->http, BODY_MAX);
     evhttp_set_timeout(server->http, IDLE_TIMEOUT_S);
-    evhttp_set_cb(server->http, "/v1/info", on_info_request, server);
-    evhttp_set_gencb(server->http, on_unknown_request, server);
+    evhttp_set_gencb(server->http, on_request, server);
     *ret = steal(server);
     return 0;
 }

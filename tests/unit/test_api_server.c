@@ -10,18 +10,57 @@
 #include "api/server.h"
 #include "util/file.h"
 #include "util/path.h"
+#include "util/strv.h"
 
 struct fixture {
     char dir[64];
     char *socket;
     struct loop *loop;
     struct api_server *server;
+    struct loop_timer *timer;
+    struct api_exchange *waiting;
+    jv body;
 };
 
-static jv info(void *arg)
+static void on_info(struct api_exchange *exchange, jv body, void *arg)
 {
-    return JV_OBJECT(jv_string("sshLocalPort"), jv_number(40022));
+    api_answer(exchange, JV_OBJECT(jv_string("sshLocalPort"), jv_number(40022)));
 }
+
+/* Adds one to the number that came, in a later round of the loop. */
+static void on_time(void *arg)
+{
+    struct fixture *f = arg;
+    jv port = jv_object_get(value_steal(&f->body), jv_string("port"));
+
+    api_answer(steal(f->waiting),
+               JV_OBJECT(jv_string("sshLocalPort"), jv_number(jv_number_value(port) + 1)));
+}
+
+static void on_later(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct fixture *f = arg;
+
+    f->waiting = exchange;
+    f->body = body;
+    loop_timer_set(f->timer, 0);
+}
+
+static void on_refused(struct api_exchange *exchange, jv body, void *arg)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    error_set(&err, EADDRINUSE, "no room");
+    error_hint(&err, "try another");
+    api_refuse(exchange, &err);
+}
+
+static const struct api_route routes[] = {
+    {"GET", "/v1/info", .handle = on_info},
+    {"POST", "/v1/later", .has_body = true, .handle = on_later},
+    {"DELETE", "/v1/later", .handle = on_refused},
+    {0},
+};
 
 static int setup(void **state)
 {
@@ -34,7 +73,9 @@ static int setup(void **state)
     }
     f->socket = path_join(f->dir, "ha.sock");
     f->loop = loop_new();
-    return api_server_new(f->loop, f->socket, info, NULL, &f->server, NULL);
+    f->timer = loop_timer_new(f->loop, on_time, f);
+    f->body = jv_invalid();
+    return api_server_new(f->loop, f->socket, routes, f, &f->server, NULL);
 }
 
 static int teardown(void **state)
@@ -42,6 +83,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     api_server_free(f->server);
+    loop_timer_free(f->timer);
     loop_free(f->loop);
     file_remove_tree(f->dir, NULL);
     free(f->socket);
@@ -54,25 +96,39 @@ static void on_client_end(pid_t pid, int status, void *arg)
     loop_quit(arg, WEXITSTATUS(status));
 }
 
-/* Exit status of a child that asks for @resource: 0 the port came, else errno. */
-static int ask(struct fixture *f, const char *resource)
+/* What a child gets: 0 the port 40022, an errno, or 200 and more: a refusal in the server's words.
+ */
+static int ask_with(struct fixture *f, const char *method, const char *resource, const char *body)
 {
     scoped(loop_child_free) struct loop_child *child = NULL;
     pid_t pid = fork();
 
     if (pid == 0) {
+        struct error err = ERROR_INIT;
         jv answer;
-        int r = api_get(f->socket, resource, 3000, &answer, NULL);
+        int r = api_call(f->socket, method, resource, body ? jv_parse(body) : jv_invalid(), 3000,
+                         &answer, &err);
 
         if (r == 0) {
             jv port = jv_object_get(answer, jv_string("sshLocalPort"));
 
             r = jv_number_value(port) == 40022 ? 0 : -EBADMSG;
+        } else if (str_eq(error_text(&err), "no room") && str_eq(err.hint, "try another")) {
+            r = -201;
+        } else if (strstr(error_text(&err), "is understood here")) {
+            r = -202;
+        } else if (strstr(error_text(&err), "body")) {
+            r = -203;
         }
         _exit(-r);
     }
     assert_int_equal(loop_child_new(f->loop, pid, on_client_end, f->loop, &child, NULL), 0);
     return loop_run(f->loop);
+}
+
+static int ask(struct fixture *f, const char *resource)
+{
+    return ask_with(f, "GET", resource, NULL);
 }
 
 static void test_info_comes_as_json(void **state)
@@ -83,6 +139,43 @@ static void test_info_comes_as_json(void **state)
 static void test_unknown_resource_is_a_protocol_error(void **state)
 {
     assert_int_equal(ask(*state, "/v1/nothing"), EPROTO);
+}
+
+static void test_an_answer_may_come_later_and_use_the_body(void **state)
+{
+    assert_int_equal(ask_with(*state, "POST", "/v1/later", "{\"port\":40021}"), 0);
+}
+
+static void test_a_refusal_comes_with_its_words(void **state)
+{
+    assert_int_equal(ask_with(*state, "DELETE", "/v1/later", NULL), 201);
+}
+
+static void test_only_the_methods_and_bodies_of_a_route_pass(void **state)
+{
+    assert_int_equal(ask_with(*state, "GET", "/v1/later", NULL), 202);
+    assert_int_equal(ask_with(*state, "POST", "/v1/later", NULL), 203);
+    assert_int_equal(ask_with(*state, "POST", "/v1/later", "[1]"), 203);
+    assert_int_equal(ask_with(*state, "DELETE", "/v1/later", "{}"), 203);
+}
+
+static void test_a_client_that_left_does_no_harm_to_its_answer(void **state)
+{
+    struct fixture *f = *state;
+    static const char request[] =
+        "POST /v1/later HTTP/1.0\r\nContent-Length: 10\r\n\r\n{\"port\":1}";
+    int fd;
+
+    assert_int_equal(file_connect_unix(f->socket, &fd, NULL), 0);
+    assert_int_equal(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+    while (!f->waiting) {
+        loop_timer_set(f->timer, -1);
+        loop_once(f->loop);
+    }
+    close(fd);
+    api_server_free(steal(f->server));
+    loop_timer_set(f->timer, -1);
+    on_time(f);
 }
 
 static void test_socket_is_for_the_owner_alone_and_goes_away(void **state)
@@ -115,6 +208,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_info_comes_as_json, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_resource_is_a_protocol_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_answer_may_come_later_and_use_the_body, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_refusal_comes_with_its_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_the_methods_and_bodies_of_a_route_pass, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_client_that_left_does_no_harm_to_its_answer, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_socket_is_for_the_owner_alone_and_goes_away, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there_is_told_from_no_socket, setup, teardown),
