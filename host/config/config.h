@@ -61,6 +61,13 @@ struct config_address {
     };
 };
 
+/* What becomes of a forward whose host address is taken. */
+enum config_conflict {
+    CONFIG_CONFLICT_SKIP,  /* said, and tried again until it works */
+    CONFIG_CONFLICT_FAIL,  /* the same, and the instance counts as degraded */
+    CONFIG_CONFLICT_REMAP, /* another free port of the host is taken */
+};
+
 struct config_port_forward {
     struct config_address guest_ip;
     bool guest_ip_must_be_zero;
@@ -73,6 +80,7 @@ struct config_port_forward {
     bool reverse;
     bool ignore;
     bool is_static;
+    enum config_conflict on_conflict;
 };
 
 enum config_provision_mode {

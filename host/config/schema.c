@@ -47,6 +47,14 @@ const char *const schema_protos[] = {
 };
 static_assert(ARRAY_LEN(schema_protos) == CONFIG_PROTO_UDP + 2, "a name a protocol");
 
+const char *const schema_conflicts[] = {
+    [CONFIG_CONFLICT_SKIP] = "skip",
+    [CONFIG_CONFLICT_FAIL] = "fail",
+    [CONFIG_CONFLICT_REMAP] = "remap",
+    NULL,
+};
+static_assert(ARRAY_LEN(schema_conflicts) == CONFIG_CONFLICT_REMAP + 2, "a name a way");
+
 const char *const schema_provision_modes[] = {
     [CONFIG_PROVISION_SYSTEM] = "system",
     [CONFIG_PROVISION_USER] = "user",
@@ -370,6 +378,10 @@ static const struct schema_object port_forward = {
          .help = "Do not forward what matches."},
         {"static", SCHEMA_BOOL, AT(struct config_port_forward, is_static), .fallback = "false",
          .help = "Forward at once, whether anything listens or not."},
+        {"onConflict", SCHEMA_ENUM, AT(struct config_port_forward, on_conflict), UNSET(""),
+         .fallback = "skip", .names = schema_conflicts,
+         .help = "When the host's address is taken: skip and retry, fail the start, or remap to "
+                 "another free port."},
         END,
     },
 };

@@ -238,6 +238,9 @@ static void rule_port_forward(const struct item *item)
     if (is_true(item->value, "guestIPMustBeZero") && !str_eq(guest_ip, "0.0.0.0")) {
         item_error(item, "guestIPMustBeZero", "must be false or guestIP 0.0.0.0, not %s", guest_ip);
     }
+    if (str_eq(text_at(item->value, "onConflict"), "remap") && *host_socket) {
+        item_error(item, "onConflict", "must be skip or fail with a hostSocket, not remap");
+    }
     if (*guest_socket && *guest_socket != '/') {
         item_error(item, "guestSocket", "must be an absolute path, not '%s'", guest_socket);
     }

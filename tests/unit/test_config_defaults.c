@@ -175,6 +175,7 @@ static void test_port_forwards_fill_their_gaps(void **state)
         assert_int_equal(rule->host_last, cases[i].host[1]);
         assert_int_equal(rule->proto, CONFIG_PROTO_ANY);
         assert_false(rule->reverse || rule->ignore || rule->is_static);
+        assert_int_equal(rule->on_conflict, CONFIG_CONFLICT_SKIP);
     }
 }
 

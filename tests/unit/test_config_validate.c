@@ -101,6 +101,8 @@ static void test_port_forwards_that_make_no_sense_are_refused(void **state)
         {"{guestSocket: '{{', hostSocket: /y}", "'portForwards[0].guestSocket': "},
         {"{guestIP: 127.0.0.1, guestIPMustBeZero: true}", "guestIPMustBeZero' must be false or"},
         {"{guestIP: '::', guestIPMustBeZero: true}", "guestIPMustBeZero' must be false or"},
+        {"{guestPort: 80, onConflict: ask}", "must be 'skip', 'fail' or 'remap', not 'ask'"},
+        {"{guestPort: 80, hostSocket: /x, onConflict: remap}", "onConflict' must be skip or fail"},
         {"{reverse: true}", "reverse' must have a guestSocket and a hostSocket"},
         {"{reverse: true, guestSocket: /x}", "reverse' must have"},
         {"{guestPort: 80, hostSocket: /0123456789012345678901234567890123456789012345678901234567"
