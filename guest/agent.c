@@ -12,6 +12,8 @@
 #include "child.h"
 #include "events.h"
 #include "info.h"
+#include "link.h"
+#include "local.h"
 #include "loop.h"
 #include "mux/mux.h"
 #include "ports.h"
@@ -33,6 +35,8 @@ struct agent {
     struct events *events;
     struct tunnels *tunnels;
     struct rpc *rpc;
+    struct links *links;
+    struct local *local; /* NULL: no socket for programs of this guest */
     struct mux *mux;
     struct transport *transport;
     struct children *children;
@@ -66,9 +70,9 @@ static void change_power(struct agent *agent)
     steps_start(agent->power);
 }
 
-static void on_loop_prepare(void *arg)
+/* False when the transport is full. */
+static bool write_output(struct agent *agent)
 {
-    struct agent *agent = arg;
     const void *data;
     size_t len;
 
@@ -76,11 +80,23 @@ static void on_loop_prepare(void *arg)
         size_t done = transport_write(agent->transport, data, len);
 
         if (!done) {
-            return;
+            return false;
         }
         mux_output_done(agent->mux, done);
     }
-    if (agent->wanted != POWER_STAY) {
+    return true;
+}
+
+/* A stream of the mux may be joined to one of a link: each makes output for the other. */
+static void on_loop_prepare(void *arg)
+{
+    struct agent *agent = arg;
+    bool written;
+
+    do {
+        written = write_output(agent);
+    } while (links_flush(agent->links));
+    if (written && agent->wanted != POWER_STAY) {
         change_power(agent);
     }
 }
@@ -329,6 +345,11 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     agent->tunnels = tunnels_new(agent->loop);
     agent->rpc = rpc_new(NULL);
     add_services(agent);
+    agent->links = links_new(agent->loop, agent->rpc);
+    if (options->socket &&
+        local_open(agent->loop, options->socket, agent->links, &agent->local, &local) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &local, "no socket for programs of this guest, ignoring");
+    }
     agent->mux = mux_new(MUX_ROLE_GUEST, &mux_ops, agent);
     loop_set_prepare(agent->loop, on_loop_prepare, agent);
     return transport_open(options->transport, agent->loop, agent->uevent, &transport_ops, agent,
@@ -343,6 +364,8 @@ static void close_all(struct agent *agent)
     steps_free(agent->modules);
     children_free(agent->children);
     transport_close(agent->transport);
+    local_close(agent->local);
+    links_free(agent->links);
     rpc_free(agent->rpc);
     tunnels_free(agent->tunnels);
     events_free(agent->events);

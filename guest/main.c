@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lima-guestagent run [--transport SPEC] [--no-boot] [--debug]
+ * lima-guestagent run [--transport SPEC] [--no-boot] [--socket PATH] [--debug]
  *                 install [SEED-FOLDER]     the folder of this program, if not given
  *                 version
  */
@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "install.h"
+#include "local.h"
 #include "transport.h"
 
 #define EXIT_USAGE 2
@@ -20,7 +21,7 @@
 static int usage(FILE *to, int status)
 {
     fputs("Usage: lima-guestagent run [--transport virtio:NAME|unix:PATH|fd:N] [--no-boot] "
-          "[--debug]\n"
+          "[--socket PATH] [--debug]\n"
           "       lima-guestagent install [SEED-FOLDER]\n"
           "       lima-guestagent version\n",
           to);
@@ -38,8 +39,10 @@ static int finish(int r, const struct error *err)
 
 static int run_main(int argc, char **argv)
 {
-    struct agent_options options = {.transport = "virtio:" TRANSPORT_PORT_DEFAULT};
+    struct agent_options options = {.transport = "virtio:" TRANSPORT_PORT_DEFAULT,
+                                    .socket = LOCAL_SOCKET_DEFAULT};
     scoped(error_done) struct error err = ERROR_INIT;
+    bool own_socket = false;
 
     options.argv = argv - 1; /* this command's own name is argv[0] here */
     for (int i = 1; i < argc; i++) {
@@ -47,6 +50,10 @@ static int run_main(int argc, char **argv)
             options.transport = argv[++i];
         } else if (strcmp(argv[i], "--no-boot") == 0) {
             options.no_boot = true;
+            options.socket = own_socket ? options.socket : NULL;
+        } else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
+            own_socket = true;
+            options.socket = argv[++i];
         } else if (strcmp(argv[i], "--debug") == 0) {
             log_set_level(LOG_LEVEL_DEBUG);
         } else {

@@ -29,6 +29,7 @@
 #include "instance/instance.h"
 #include "instance/layout.h"
 #include "peer/client.h"
+#include "peer/gate.h"
 #include "peer/dialer.h"
 #include "ssh/ssh.h"
 #include "util/file.h"
@@ -70,6 +71,7 @@ struct agent {
     struct boot *boot;
     struct banner *banner;
     struct api_server *server;
+    struct gate *gate; /* NULL: local programs do not reach the guest */
 
     struct loop_signal *sigint, *sigterm;
     struct loop_timer *patience;
@@ -503,6 +505,16 @@ static int open_instance(struct agent *a, struct error *err)
                            &a->ssh_keys, err);
 }
 
+static void open_gate(struct agent *a)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(free) char *path = path_join(a->inst->dir, LAYOUT_GA_SOCK);
+
+    if (!a->config->plain && gate_open(a->loop, path, a->peer, &a->gate, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "local programs cannot reach the guest agent, ignoring");
+    }
+}
+
 static int build(struct agent *a, struct error *err)
 {
     struct forward_env env = {
@@ -524,12 +536,14 @@ static int build(struct agent *a, struct error *err)
     }
     a->forwards = forward_table_new(&env, a->config->port_forwards, a->config->port_forward_count,
                                     a->ssh_port, &forward_events, a);
+    open_gate(a);
     return api_server_new(a->loop, a->options->socket, routes, a, &a->server, err);
 }
 
 static void take_down(struct agent *a)
 {
     api_server_free(a->server);
+    gate_close(a->gate);
     forward_table_free(a->forwards);
     banner_free(a->banner);
     peer_free(a->peer);

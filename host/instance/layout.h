@@ -28,6 +28,7 @@
 #define LAYOUT_QMP_SOCK     "qmp.sock"
 #define LAYOUT_SERIAL_LOG   "serial.log"
 #define LAYOUT_SERIAL_SOCK  "serial.sock"
+#define LAYOUT_GA_SOCK      "ga.sock"
 #define LAYOUT_GUEST_PORT   "ga.port.sock" /* ours: QEMU's end of the agent's virtio port */
 #define LAYOUT_SSH_CONFIG   "ssh.config"
 #define LAYOUT_SSH_SOCK     "ssh.sock"

@@ -68,6 +68,15 @@ void wire_put_open(struct buf *out, const char *service)
     put_message(out, &message.base);
 }
 
+void wire_put_stream_reply(struct buf *out, int error, const char *text)
+{
+    reply_msg message = LIMA__GUEST__V1__STREAM_REPLY__INIT;
+
+    message.error = (uint32_t)error;
+    message.message = (char *)text;
+    put_message(out, &message.base);
+}
+
 void wire_put_info_request(struct buf *out, const char *version)
 {
     static const char *const features[] = {"events.stage", "events.ports", "events.script"};

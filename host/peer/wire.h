@@ -15,6 +15,8 @@
 
 /* Append messages with their length prefix. */
 void wire_put_open(struct buf *out, const char *service);
+/* @error is an errno, @text its words. */
+void wire_put_stream_reply(struct buf *out, int error, const char *text);
 void wire_put_info_request(struct buf *out, const char *version);
 void wire_put_events_request(struct buf *out);
 void wire_put_tunnel_request(struct buf *out, const struct config_address *address, uint16_t port);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What mux.c (the session: handshake, input, output) and stream.c (the streams) share. Nobody else
- * includes it. Calls go from mux.c to stream.c, and back only to mux_queue_frame().
+ * What mux.c (the session: handshake, input, output), stream.c (the streams) and direct.c (a stream
+ * without a session) share. Nobody else includes it. Calls go from mux.c and direct.c to stream.c,
+ * and back only to mux_queue_frame(), which hands those of a direct mux on.
  */
 #pragma once
 
@@ -91,13 +92,28 @@ struct mux {
     size_t turn_left;          /* bytes it may still write */
     int depth;                 /* entry points on the stack */
     bool trim;                 /* streams have gone: give memory back when idle */
+
+    /* without frames: direct.c */
+    bool direct;
+    bool direct_fin;    /* our direction ends behind the output */
+    bool direct_broken; /* the connection is to be closed at once */
 };
 
 /* mux.c */
+/* Every public function that may call back runs between these two. */
+void mux_enter(struct mux *mux);
+void mux_leave(struct mux *mux);
+/* There is something for the transport to do. */
+void mux_arm(struct mux *mux);
 void mux_queue_frame(struct mux *mux, enum frame_type type, uint8_t flags, uint32_t stream,
                      const void *payload, size_t len);
 
+/* direct.c: what would be a frame, without one */
+void direct_queue(struct mux *mux, enum frame_type type, uint8_t flags, const void *payload,
+                  size_t len);
+
 /* stream.c */
+struct mux_stream *mux_stream_find(const struct mux *mux, uint32_t id);
 void mux_streams_init(struct mux *mux);
 /* A session begins. */
 void mux_streams_reset(struct mux *mux);

@@ -105,13 +105,12 @@ static void give_back_memory(struct mux *mux)
     mux->in_cap = 0;
 }
 
-/* Every public function that may call back runs between these two. */
-static void enter(struct mux *mux)
+void mux_enter(struct mux *mux)
 {
     mux->depth++;
 }
 
-static void leave(struct mux *mux)
+void mux_leave(struct mux *mux)
 {
     if (--mux->depth == 0) {
         mux_streams_bury(mux);
@@ -119,7 +118,7 @@ static void leave(struct mux *mux)
     }
 }
 
-static void arm(struct mux *mux)
+void mux_arm(struct mux *mux)
 {
     if (!mux->armed) {
         mux->armed = true;
@@ -133,13 +132,18 @@ void mux_queue_frame(struct mux *mux, enum frame_type type, uint8_t flags, uint3
     struct frame_header header = {type, flags, stream, (uint32_t)len};
     uint8_t head[FRAME_HEADER_LEN], tail[FRAME_TRAILER_LEN];
 
+    if (mux->direct) {
+        direct_queue(mux, type, flags, payload, len);
+        mux_arm(mux);
+        return;
+    }
     frame_header_encode(&mux->send, &header, head);
     frame_trailer_encode(&mux->send, tail);
     ring_reserve(&mux->ring, FRAME_OVERHEAD + len);
     ring_put(&mux->ring, head, sizeof(head));
     ring_put(&mux->ring, payload, len);
     ring_put(&mux->ring, tail, sizeof(tail));
-    arm(mux);
+    mux_arm(mux);
 }
 
 void mux_ping(struct mux *mux, const uint8_t data[8])
@@ -184,28 +188,28 @@ void mux_start(struct mux *mux, bool pad)
     bool was_up = mux_is_up(mux);
     unsigned epoch;
 
-    enter(mux);
+    mux_enter(mux);
     clear_transport(mux);
     epoch = mux->epoch;
     mux->pad_left = pad ? FRAME_MAX_TOTAL : 0;
     ask_for_session(mux);
     end_session(mux, was_up);
     if (mux->epoch == epoch) {
-        arm(mux);
+        mux_arm(mux);
     }
-    leave(mux);
+    mux_leave(mux);
 }
 
 void mux_stop(struct mux *mux)
 {
     bool was_up = mux_is_up(mux);
 
-    enter(mux);
+    mux_enter(mux);
     clear_transport(mux);
     mux->armed = false;
     mux->state = MUX_STATE_STOPPED;
     end_session(mux, was_up);
-    leave(mux);
+    mux_leave(mux);
 }
 
 /* What came makes no sense in this session. */
@@ -218,7 +222,7 @@ static void drop_session(struct mux *mux)
     ask_for_session(mux);
     end_session(mux, true);
     if (mux->epoch == epoch) {
-        arm(mux);
+        mux_arm(mux);
     }
 }
 
@@ -239,7 +243,7 @@ static void establish(struct mux *mux, const uint8_t *peer_nonce)
     mux_streams_reset(mux);
     mux->state = MUX_STATE_UP;
     if (mux->sync_due) {
-        arm(mux);
+        mux_arm(mux);
     }
     if (mux->ops->up) {
         mux->ops->up(mux, mux->arg);
@@ -264,7 +268,7 @@ static void on_sync(struct mux *mux, const struct frame_sync *sync)
     } else {
         memcpy(mux->sync_target, sync->nonce, FRAME_NONCE_LEN);
         mux->sync_due = true;
-        arm(mux);
+        mux_arm(mux);
     }
 }
 
@@ -426,7 +430,7 @@ int mux_input(struct mux *mux, const void *data, size_t len)
     if (mux->state == MUX_STATE_STOPPED) {
         return 0;
     }
-    enter(mux);
+    mux_enter(mux);
     mux->drops = 0;
     if (mux->exhausted && mux_is_up(mux)) {
         drop_session(mux);
@@ -438,7 +442,7 @@ int mux_input(struct mux *mux, const void *data, size_t len)
         len -= used;
     }
     mux_streams_settle(mux);
-    leave(mux);
+    mux_leave(mux);
     return mux->drops;
 }
 
@@ -520,6 +524,10 @@ static void sync_done(struct mux *mux, size_t n)
 /* Keeps count of where in a frame the transport stands, for a session that is dropped there. */
 static void ring_sent(struct mux *mux, size_t n)
 {
+    if (mux->direct) {
+        ring_drop(&mux->ring, n);
+        return;
+    }
     while (n > 0) {
         size_t step;
 
@@ -542,7 +550,7 @@ void mux_output_done(struct mux *mux, size_t n)
     if (n == 0) {
         return;
     }
-    enter(mux);
+    mux_enter(mux);
     switch (mux->source) {
     case MUX_SOURCE_SYNC:
         sync_done(mux, n);
@@ -558,5 +566,5 @@ void mux_output_done(struct mux *mux, size_t n)
     }
     mux->armed = choose_source(mux) != MUX_SOURCE_NONE;
     mux_streams_settle(mux);
-    leave(mux);
+    mux_leave(mux);
 }

@@ -67,7 +67,7 @@ static struct mux_stream **table_slot(const struct mux *mux, uint32_t id)
     return &mux->table[id * 2654435769u >> 7 & (mux->table_len - 1)];
 }
 
-static struct mux_stream *table_find(const struct mux *mux, uint32_t id)
+struct mux_stream *mux_stream_find(const struct mux *mux, uint32_t id)
 {
     for (struct mux_stream *s = *table_slot(mux, id); s; s = s->hash_next) {
         if (s->id == id) {
@@ -294,7 +294,9 @@ static void write_frame(struct mux_stream *stream, const void *data, size_t len)
 {
     struct mux *mux = stream->mux;
 
-    stream->send_credit -= (uint32_t)len;
+    if (!mux->direct) {
+        stream->send_credit -= (uint32_t)len;
+    }
     if (mux->turn == stream) {
         mux->turn_left -= len;
     }
@@ -478,7 +480,7 @@ int mux_streams_frame(struct mux *mux, const struct frame_header *header, const 
     if (header->type == FRAME_TYPE_OPEN) {
         return on_open(mux, header->stream, frame_get_u32(payload));
     }
-    stream = table_find(mux, header->stream);
+    stream = mux_stream_find(mux, header->stream);
     if (!stream) {
         used = opener_of(mux, header->stream) == OPENER_US ? header->stream < mux->next_id
                                                            : header->stream <= mux->peer_id;

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A mux without frames: mux_queue_frame() comes here, and what would be a frame on the wire is
+ * bytes, a flag, or nothing. The one stream has the id 1 and unlimited credit both ways.
+ */
+#include "mux/direct.h"
+
+#include <assert.h>
+#include "mux/internal.h"
+
+#define STREAM_ID 1
+
+struct mux *direct_new(const struct mux_ops *ops, void *arg)
+{
+    struct mux *mux = mux_new(MUX_ROLE_HOST, ops, arg);
+
+    mux->direct = true;
+    mux->state = MUX_STATE_UP;
+    mux_streams_reset(mux);
+    return mux;
+}
+
+void direct_queue(struct mux *mux, enum frame_type type, uint8_t flags, const void *payload,
+                  size_t len)
+{
+    if (type == FRAME_TYPE_DATA) {
+        ring_reserve(&mux->ring, len);
+        ring_put(&mux->ring, payload, len);
+        mux->direct_fin = mux->direct_fin || (flags & FRAME_FLAG_FIN);
+    } else if (type == FRAME_TYPE_RESET) {
+        ring_truncate(&mux->ring, 0);
+        mux->direct_broken = true;
+    }
+}
+
+struct mux_stream *direct_open(struct mux *mux, const struct mux_stream_ops *ops, void *arg)
+{
+    struct mux_stream *stream = mux_open(mux, ops, arg);
+
+    assert(stream && stream->id == STREAM_ID);
+    stream->send_credit = UINT32_MAX;
+    return stream;
+}
+
+/* As if it had come in a frame. */
+static void feed(struct mux *mux, enum frame_type type, uint8_t flags, const void *payload,
+                 size_t len)
+{
+    struct frame_header header = {
+        .type = type, .flags = flags, .stream = STREAM_ID, .length = (uint32_t)len};
+    struct mux_stream *stream = mux_stream_find(mux, STREAM_ID);
+
+    assert(mux->depth == 0);
+    mux_enter(mux);
+    if (stream) {
+        stream->recv_credit = UINT32_MAX;
+    }
+    if (stream || type == FRAME_TYPE_OPEN) {
+        mux_streams_frame(mux, &header, payload);
+    }
+    mux_streams_settle(mux);
+    mux_arm(mux);
+    mux_leave(mux);
+}
+
+void direct_accept(struct mux *mux)
+{
+    uint8_t credit[4];
+
+    mux->role = MUX_ROLE_GUEST; /* to whom odd ids are the peer's */
+    frame_put_u32(credit, UINT32_MAX);
+    feed(mux, FRAME_TYPE_OPEN, 0, credit, sizeof(credit));
+}
+
+size_t direct_room(const struct mux *mux)
+{
+    const struct mux_stream *stream = mux_stream_find(mux, STREAM_ID);
+
+    if (!stream || stream->remote_fin || stream->unconsumed >= MUX_WINDOW) {
+        return 0;
+    }
+    return MUX_WINDOW - stream->unconsumed;
+}
+
+enum direct_state direct_state(const struct mux *mux)
+{
+    if (mux->direct_broken) {
+        return DIRECT_STATE_BROKEN;
+    }
+    if (mux->ring.len > 0) {
+        return DIRECT_STATE_OPEN;
+    }
+    if (!mux_stream_find(mux, STREAM_ID)) {
+        return DIRECT_STATE_OVER;
+    }
+    return mux->direct_fin ? DIRECT_STATE_SHUT : DIRECT_STATE_OPEN;
+}
+
+void direct_input(struct mux *mux, const void *data, size_t len)
+{
+    feed(mux, FRAME_TYPE_DATA, 0, data, len);
+}
+
+void direct_end(struct mux *mux)
+{
+    feed(mux, FRAME_TYPE_DATA, FRAME_FLAG_FIN, NULL, 0);
+}
+
+void direct_shut(struct mux *mux)
+{
+    assert(mux->depth == 0);
+    mux_enter(mux);
+    mux->direct_fin = false;
+    mux_streams_settle(mux);
+    mux_leave(mux);
+}
+
+void direct_break(struct mux *mux)
+{
+    uint8_t code[4];
+
+    frame_put_u32(code, MUX_RESET_CONNECTION);
+    mux->direct_broken = true;
+    feed(mux, FRAME_TYPE_RESET, 0, code, sizeof(code));
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection that carries one stream and nothing else: bytes as they are, no frames. Where a
+ * transport has connections of its own (a Unix socket, vsock) each stream gets one. The stream has
+ * the interface of mux.h, so whoever uses streams need not know.
+ *
+ * The end of a direction is the connection's own half-close, a reset is the end without one. Flow
+ * control is the connection's too: direct_room() says how much may be read, so that the user of
+ * the stream never holds more than MUX_WINDOW bytes.
+ *
+ * Output goes by mux_output() and mux_output_done(), as with frames; mux_ops.output() comes also
+ * when direct_room() or direct_state() may have changed. mux_input(), mux_start(), mux_stop() and
+ * mux_open() are not for a direct mux; mux_free() is.
+ */
+#pragma once
+
+#include "mux/mux.h"
+
+enum direct_state {
+    DIRECT_STATE_OPEN,
+    DIRECT_STATE_SHUT,   /* all output is out and our direction ends: shut writing down, tell */
+    DIRECT_STATE_OVER,   /* the stream is gone and all output is out: close the connection */
+    DIRECT_STATE_BROKEN, /* close it at once, so that the other end sees a reset if it can be */
+};
+
+/* Of @ops only opened() and output() are called, opened() by direct_accept() alone. */
+struct mux *direct_new(const struct mux_ops *ops, void *arg);
+/* We have made the connection; once. Never NULL. */
+struct mux_stream *direct_open(struct mux *mux, const struct mux_stream_ops *ops, void *arg);
+/* The other end has made it; once. Calls opened(). */
+void direct_accept(struct mux *mux);
+
+/* Bytes that may be read from the connection now and given to direct_input(). */
+size_t direct_room(const struct mux *mux);
+enum direct_state direct_state(const struct mux *mux);
+void direct_input(struct mux *mux, const void *data, size_t len);
+/* End of file was read. */
+void direct_end(struct mux *mux);
+/* Writing was shut down, as DIRECT_STATE_SHUT asks for. The stream may get closed(). */
+void direct_shut(struct mux *mux);
+/* The connection failed: the stream gets closed(MUX_RESET_CONNECTION). */
+void direct_break(struct mux *mux);

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Direct muxes in pairs, with bytes carried between the two ends by hand, and joins of streams
+ * that belong to different pairs: a -- b joined to c -- d.
+ */
+#include "test.h"
+#include "base/buf.h"
+#include "mux/direct.h"
+#include "mux/join.h"
+
+#define BULK (3u << 20) /* many windows */
+
+struct end {
+    struct mux *mux;
+    struct mux_stream *stream;
+    struct buf got;
+    bool fin, closed;
+    uint32_t code;
+    bool hold; /* consume nothing */
+    size_t held;
+    const char *send;
+    size_t send_left;
+    bool finish;
+    bool eof_sent, broken; /* as a transport would have it */
+};
+
+static struct end a, b, c, d;
+
+static void go_on(struct end *end)
+{
+    size_t n = mux_stream_write(end->stream, end->send, end->send_left);
+
+    end->send += n;
+    end->send_left -= n;
+    if (!end->send_left && end->finish) {
+        end->finish = false;
+        mux_stream_finish(end->stream);
+    }
+}
+
+static void on_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    struct end *end = arg;
+
+    buf_put(&end->got, data, len);
+    if (end->hold) {
+        end->held += len;
+    } else {
+        mux_stream_consumed(stream, len);
+    }
+}
+
+static void on_fin(struct mux_stream *stream, void *arg)
+{
+    ((struct end *)arg)->fin = true;
+}
+
+static void on_writable(struct mux_stream *stream, void *arg)
+{
+    go_on(arg);
+}
+
+static void on_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    struct end *end = arg;
+
+    end->closed = true;
+    end->code = code;
+    end->stream = NULL;
+}
+
+static const struct mux_stream_ops stream_ops = {on_data, on_fin, on_writable, on_closed};
+
+static void on_opened(struct mux *mux, struct mux_stream *stream, void *arg)
+{
+    struct end *end = arg;
+
+    end->stream = stream;
+    mux_stream_set_ops(stream, &stream_ops, end);
+}
+
+static void on_output(struct mux *mux, void *arg)
+{
+}
+
+static const struct mux_ops mux_ops = {.opened = on_opened, .output = on_output};
+
+/* What the transport between two ends does once; false when there was nothing to do. */
+static bool carry(struct end *from, struct end *to)
+{
+    const void *data;
+    size_t len = mux_output(from->mux, &data), room = direct_room(to->mux);
+
+    if (direct_state(from->mux) == DIRECT_STATE_BROKEN) {
+        if (!to->broken) {
+            to->broken = true;
+            direct_break(to->mux);
+            return true;
+        }
+        return false;
+    }
+    if (len && room) {
+        scoped(buf_done) struct buf copy = BUF_INIT;
+
+        len = MIN(MIN(len, room), 30000u);
+        buf_put(&copy, data, len);
+        mux_output_done(from->mux, len);
+        direct_input(to->mux, copy.data, copy.len);
+        return true;
+    }
+    if (!len && direct_state(from->mux) == DIRECT_STATE_SHUT) {
+        from->eof_sent = true;
+        direct_shut(from->mux);
+        direct_end(to->mux);
+        return true;
+    }
+    if (!len && direct_state(from->mux) == DIRECT_STATE_OVER && !from->eof_sent) {
+        from->eof_sent = true;
+        direct_end(to->mux);
+        return true;
+    }
+    return false;
+}
+
+static void run(void)
+{
+    while (carry(&a, &b) | carry(&b, &a) | carry(&c, &d) | carry(&d, &c)) {
+    }
+}
+
+static void begin(struct end *opener, struct end *accepter)
+{
+    *opener = (struct end){.mux = direct_new(&mux_ops, opener)};
+    *accepter = (struct end){.mux = direct_new(&mux_ops, accepter)};
+    opener->stream = direct_open(opener->mux, &stream_ops, opener);
+    direct_accept(accepter->mux);
+    assert_non_null(accepter->stream);
+}
+
+static int setup(void **state)
+{
+    begin(&a, &b);
+    begin(&c, &d);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct end *ends[] = {&a, &b, &c, &d};
+
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        mux_free(ends[i]->mux);
+        buf_done(&ends[i]->got);
+    }
+    return 0;
+}
+
+static char *pattern(size_t len)
+{
+    char *data = xmalloc(len);
+
+    for (size_t i = 0; i < len; i++) {
+        data[i] = (char)(i * 2654435761u >> 13);
+    }
+    return data;
+}
+
+static void send_all(struct end *end, const char *data, size_t len, bool finish)
+{
+    end->send = data;
+    end->send_left = len;
+    end->finish = finish;
+    go_on(end);
+}
+
+static void test_bytes_go_both_ways_and_each_direction_ends_by_itself(void **state)
+{
+    scoped(free) char *data = pattern(BULK);
+
+    send_all(&a, data, BULK, true);
+    run();
+    assert_true(b.fin);
+    assert_false(b.closed);
+    assert_int_equal(b.got.len, BULK);
+    assert_memory_equal(b.got.data, data, BULK);
+    send_all(&b, data, BULK, true);
+    run();
+    assert_int_equal(a.got.len, BULK);
+    assert_memory_equal(a.got.data, data, BULK);
+    assert_true(a.closed && b.closed);
+    assert_int_equal(a.code | b.code, 0);
+    assert_int_equal(direct_state(a.mux), DIRECT_STATE_OVER);
+    assert_int_equal(direct_state(b.mux), DIRECT_STATE_OVER);
+}
+
+static void test_who_consumes_nothing_is_given_one_window(void **state)
+{
+    scoped(free) char *data = pattern(BULK);
+
+    b.hold = true;
+    send_all(&a, data, BULK, false);
+    run();
+    assert_int_equal(b.got.len, MUX_WINDOW);
+    assert_int_equal(direct_room(b.mux), 0);
+    b.hold = false;
+    mux_stream_consumed(b.stream, b.held);
+    run();
+    assert_int_equal(b.got.len, BULK);
+}
+
+static void test_a_reset_breaks_the_connection(void **state)
+{
+    mux_stream_reset(a.stream, MUX_RESET_CANCEL);
+    a.stream = NULL;
+    assert_int_equal(direct_state(a.mux), DIRECT_STATE_BROKEN);
+    run();
+    assert_true(b.closed);
+    assert_int_equal(b.code, MUX_RESET_CONNECTION);
+    assert_false(a.closed);
+}
+
+static void test_a_stream_that_nobody_takes_breaks_the_connection(void **state)
+{
+    static const struct mux_ops none = {.output = on_output};
+    struct mux *mux = direct_new(&none, NULL);
+
+    direct_accept(mux);
+    assert_int_equal(direct_state(mux), DIRECT_STATE_BROKEN);
+    direct_input(mux, "x", 1);
+    mux_free(mux);
+}
+
+static void on_join_done(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void test_a_join_carries_everything_and_both_ends(void **state)
+{
+    scoped(free) char *data = pattern(BULK);
+    bool done = false;
+
+    join_new(b.stream, c.stream, on_join_done, &done);
+    send_all(&a, data, BULK, true);
+    run();
+    assert_true(d.fin);
+    assert_int_equal(d.got.len, BULK);
+    assert_memory_equal(d.got.data, data, BULK);
+    assert_false(done);
+    send_all(&d, data, BULK, true);
+    run();
+    assert_int_equal(a.got.len, BULK);
+    assert_memory_equal(a.got.data, data, BULK);
+    assert_true(a.closed && d.closed && done);
+    assert_int_equal(a.code | d.code, 0);
+}
+
+static void test_a_join_stops_a_sender_whose_reader_rests(void **state)
+{
+    scoped(free) char *data = pattern(BULK);
+    bool done = false;
+
+    join_new(b.stream, c.stream, on_join_done, &done);
+    d.hold = true;
+    send_all(&a, data, BULK, false);
+    run();
+    assert_int_equal(d.got.len, MUX_WINDOW);
+    assert_true(a.send_left > BULK / 2);
+    d.hold = false;
+    mux_stream_consumed(d.stream, d.held);
+    run();
+    assert_int_equal(d.got.len, BULK);
+    mux_stream_reset(steal(d.stream), MUX_RESET_CANCEL);
+    run();
+    assert_true(a.closed && done);
+    assert_int_equal(a.code, MUX_RESET_CONNECTION);
+}
+
+static void test_a_join_begins_with_what_came_early(void **state)
+{
+    bool done = false;
+
+    b.hold = true;
+    send_all(&a, "early", 5, true);
+    run();
+    join_early(join_new(b.stream, c.stream, on_join_done, &done), b.got.data, b.got.len, b.fin);
+    run();
+    assert_string_equal(buf_str(&d.got), "early");
+    assert_true(d.fin);
+    send_all(&d, "late", 4, true);
+    run();
+    assert_string_equal(buf_str(&a.got), "late");
+    assert_true(done);
+}
+
+static void test_a_freed_join_resets_both(void **state)
+{
+    bool done = false;
+
+    join_free(join_new(b.stream, c.stream, on_join_done, &done));
+    b.stream = c.stream = NULL;
+    run();
+    assert_true(a.closed && d.closed);
+    assert_false(done);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_bytes_go_both_ways_and_each_direction_ends_by_itself),
+        T(test_who_consumes_nothing_is_given_one_window),
+        T(test_a_reset_breaks_the_connection),
+        T(test_a_stream_that_nobody_takes_breaks_the_connection),
+        T(test_a_join_carries_everything_and_both_ends),
+        T(test_a_join_stops_a_sender_whose_reader_rests),
+        T(test_a_join_begins_with_what_came_early),
+        T(test_a_freed_join_resets_both),
+    };
+
+    return cmocka_run_group_tests_name("mux_direct", tests, NULL, NULL);
+}
