@@ -10,13 +10,16 @@
 #include "base/log.h"
 #include "boot.h"
 #include "child.h"
+#include "clock.h"
 #include "events.h"
+#include "health.h"
 #include "info.h"
 #include "link.h"
 #include "local.h"
 #include "loop.h"
 #include "mux/mux.h"
 #include "ports.h"
+#include "program.h"
 #include "rpc.h"
 #include "seed.h"
 #include "steps.h"
@@ -24,6 +27,7 @@
 #include "transport.h"
 #include "tunnel.h"
 #include "uevent.h"
+#include "upgrade.h"
 #include "wire.h"
 
 struct agent {
@@ -34,6 +38,9 @@ struct agent {
     struct ports *ports;
     struct events *events;
     struct tunnels *tunnels;
+    struct clock_service *clock;
+    struct health_options health;
+    struct upgrade *upgrade;
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -44,7 +51,9 @@ struct agent {
     struct steps *modules; /* the command that loads drivers */
     struct steps *power;   /* the command that takes the machine down */
     enum { POWER_STAY, POWER_OFF, POWER_REBOOT } wanted; /* once the answer is out */
-    char *replacement; /* program to execute instead of ourselves */
+    const char *program;                                 /* where this one lies; NULL: not known */
+    bool on_trial;                                       /* see program.h */
+    char *replacement; /* program to execute instead of ourselves, once the answer is out */
 };
 
 /* Mux and transport, joined: output goes out when the loop is about to wait, in large pieces. */
@@ -98,6 +107,9 @@ static void on_loop_prepare(void *arg)
     } while (links_flush(agent->links));
     if (written && agent->wanted != POWER_STAY) {
         change_power(agent);
+    }
+    if (written && agent->replacement) {
+        loop_quit(agent->loop);
     }
 }
 
@@ -193,6 +205,22 @@ static void on_boot_replaced(const char *path, void *arg)
     loop_quit(agent->loop);
 }
 
+static void on_upgrade_replaced(void *arg)
+{
+    struct agent *agent = arg;
+
+    if (!agent->replacement) {
+        agent->replacement = xstrdup(agent->program);
+    }
+}
+
+static size_t count_streams(void *arg)
+{
+    const struct agent *agent = arg;
+
+    return mux_stream_count(agent->mux);
+}
+
 static int serve_info(const struct rpc_call *call, void *arg, struct error *err)
 {
     struct agent *agent = arg;
@@ -209,6 +237,9 @@ static int serve_info(const struct rpc_call *call, void *arg, struct error *err)
     }
     mux_stream_consumed(call->stream, call->rest_len);
     rpc_answer(call->stream, lima_guest_v1_Info_fields, &info);
+    if (agent->upgrade && call->from == RPC_FROM_HOST) {
+        upgrade_confirm(agent->upgrade);
+    }
     return 0;
 }
 
@@ -239,11 +270,19 @@ static void add_services(struct agent *agent)
          .arg = agent},
         {.name = "Events", .has_request = true, .serve = events_serve, .arg = agent->events},
         {.name = "Tunnel", .has_request = true, .serve = tunnels_serve, .arg = agent->tunnels},
+        {.name = "Clock", .serve = clock_serve, .arg = agent->clock},
+        {.name = "Health", .serve = health_serve, .arg = &agent->health},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(services); i++) {
         rpc_add(agent->rpc, &services[i]);
+    }
+    if (agent->upgrade) {
+        rpc_add(agent->rpc, &(struct rpc_service){.name = "Upgrade",
+                                                  .has_request = true,
+                                                  .serve = upgrade_serve,
+                                                  .arg = agent->upgrade});
     }
 }
 
@@ -318,6 +357,23 @@ static void load_drivers(struct agent *agent)
     steps_start(agent->modules);
 }
 
+static void open_services(struct agent *agent, const struct agent_options *options)
+{
+    agent->clock =
+        clock_service_new(agent->loop, options->no_boot ? &clock_untouched : &clock_machine, NULL);
+    agent->health = (struct health_options){
+        .port_method = ports_method(agent->ports), .streams = count_streams, .arg = agent};
+    if (agent->program) {
+        agent->upgrade = upgrade_new(&(struct upgrade_options){.loop = agent->loop,
+                                                               .children = agent->children,
+                                                               .program = agent->program,
+                                                               .on_trial = agent->on_trial,
+                                                               .trial_ms = UPGRADE_TRIAL_MS,
+                                                               .replaced = on_upgrade_replaced,
+                                                               .arg = agent});
+    }
+}
+
 static int open_all(struct agent *agent, const struct agent_options *options, struct error *err)
 {
     scoped(error_done) struct error local = ERROR_INIT;
@@ -343,6 +399,7 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     }
     agent->events = events_new(ports_current(agent->ports));
     agent->tunnels = tunnels_new(agent->loop);
+    open_services(agent, options);
     agent->rpc = rpc_new(NULL);
     add_services(agent);
     agent->links = links_new(agent->loop, agent->rpc);
@@ -362,8 +419,13 @@ static void close_all(struct agent *agent)
     boot_free(agent->boot);
     steps_free(agent->power);
     steps_free(agent->modules);
+    upgrade_free(agent->upgrade);
     children_free(agent->children);
+    if (agent->replacement) {
+        transport_leave(agent->transport);
+    }
     transport_close(agent->transport);
+    clock_service_free(agent->clock);
     local_close(agent->local);
     links_free(agent->links);
     rpc_free(agent->rpc);
@@ -419,16 +481,32 @@ static int run(struct agent *agent, const struct agent_options *options, struct 
     return r < 0 ? error_errno(err, -r, "waiting for events") : 0;
 }
 
+/* True: the program that is to go on is in its place, and we need not even begin. */
+static bool settle(struct agent *agent)
+{
+    enum program_state state = agent->program ? program_settle(agent->program) : PROGRAM_SETTLED;
+
+    agent->on_trial = state == PROGRAM_ON_TRIAL;
+    if (state == PROGRAM_REPLACED) {
+        agent->replacement = xstrdup(agent->program);
+    }
+    return state == PROGRAM_REPLACED;
+}
+
 int agent_run(const struct agent_options *options, struct error *err)
 {
-    struct agent agent = {.signal_fd = -1};
+    scoped(free) char *program = program_path();
     scoped(free) char *replacement = NULL;
-    int r = run(&agent, options, err);
+    struct agent agent = {.signal_fd = -1, .program = program};
+    int r = 0;
 
+    if (!settle(&agent)) {
+        r = run(&agent, options, err);
+        close_all(&agent);
+    }
     replacement = steal(agent.replacement);
-    close_all(&agent);
     if (r == 0 && replacement) {
-        log_info("going on as '%s' of the seed", replacement);
+        log_info("going on as '%s'", replacement);
         execv(replacement, options->argv);
         return error_errno(err, errno, "executing '%s'", replacement);
     }

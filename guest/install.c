@@ -14,6 +14,7 @@
 #include "cloudinit.h"
 #include "envlist.h"
 #include "files.h"
+#include "program.h"
 #include "seed.h"
 #include "system.h"
 
@@ -101,6 +102,9 @@ static bool same_content(int a, int b)
     scoped(free) char *y = xmalloc(COPY_SIZE);
     ssize_t n, m;
 
+    if (lseek(a, 0, SEEK_SET) < 0 || lseek(b, 0, SEEK_SET) < 0) {
+        return false;
+    }
     do {
         n = read_full(a, x, COPY_SIZE);
         m = read_full(b, y, COPY_SIZE);
@@ -145,6 +149,31 @@ static int replace_program(int from, const char *path, struct error *err)
     return 1;
 }
 
+/*
+ * The host has upgraded this program since it wrote the seed, or went back from what is there: a
+ * reboot of the machine alone changes nothing about that.
+ */
+static bool is_previous(int from, const char *path)
+{
+    scoped(free) char *previous = program_beside(path, "previous");
+    scoped(fd_close) int fd = open(previous, O_RDONLY | O_CLOEXEC);
+
+    return fd >= 0 && same_content(from, fd);
+}
+
+/* The one that was there is no previous one: what it was upgraded from says nothing now. */
+static int replace_from_seed(int from, const char *path, struct error *err)
+{
+    scoped(free) char *previous = program_beside(path, "previous");
+    int r = replace_program(from, path, err);
+
+    if (r > 0) {
+        program_confirm(path);
+        unlink(previous);
+    }
+    return r;
+}
+
 int install_program(const char *seed_dir, const char *prefix, char **ret_path, struct error *err)
 {
     scoped(free) char *source = xasprintf("%s/%s", seed_dir, PROGRAM);
@@ -158,8 +187,8 @@ int install_program(const char *seed_dir, const char *prefix, char **ret_path, s
         return error_errno(err, errno, "opening '%s'", source);
     }
     r = files_mkdirs(folder, 0755, err);
-    if (r == 0 && (old < 0 || !same_content(from, old))) {
-        r = replace_program(from, path, err);
+    if (r == 0 && (old < 0 || (!same_content(from, old) && !is_previous(from, path)))) {
+        r = replace_from_seed(from, path, err);
     }
     if (r >= 0) {
         *ret_path = steal(path);

@@ -15,7 +15,10 @@
  * service of the running init system, and starts it. @seed_dir holds lima.env and lima-guestagent.
  */
 int install_main(const char *seed_dir, struct error *err);
-/* Copies the program alone: 1 changed, 0 the same. @ret_path: where it is; caller frees. */
+/*
+ * Copies the program alone: 1 changed, 0 the same, or the seed's is the one that was there before
+ * an upgrade (program.h), which is not undone. @ret_path: where it is; caller frees.
+ */
 int install_program(const char *seed_dir, const char *prefix, char **ret_path, struct error *err);
 
 /* Texts of the services for the program @path. Caller frees. */

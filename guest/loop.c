@@ -233,6 +233,9 @@ int loop_run(struct loop *loop)
         if (loop->prepare) {
             loop->prepare(loop->prepare_arg);
         }
+        if (loop->quit) {
+            break;
+        }
         close_holes(loop);
         n = poll(loop->fds, loop->count, wait_ms(loop));
         if (n < 0 && errno != EINTR) {
@@ -243,5 +246,6 @@ int loop_run(struct loop *loop)
         }
         fire_timers(loop);
     }
+    loop->quit = false;
     return 0;
 }

@@ -124,17 +124,26 @@ bool rpc_reply(struct mux_stream *stream, int error, const char *message)
     return mux_stream_write_all(stream, bytes, len);
 }
 
-void rpc_answer(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message)
+void rpc_end(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message)
 {
     uint8_t bytes[WIRE_MAX];
     size_t len = fields ? wire_encode(fields, message, bytes) : 0;
 
-    if (!rpc_reply(stream, 0, NULL) || !mux_stream_write_all(stream, bytes, len)) {
+    if (!mux_stream_write_all(stream, bytes, len)) {
         mux_stream_reset(stream, MUX_RESET_REFUSED);
         return;
     }
     mux_stream_set_ops(stream, &answered_ops, NULL);
     mux_stream_finish(stream);
+}
+
+void rpc_answer(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message)
+{
+    if (!rpc_reply(stream, 0, NULL)) {
+        mux_stream_reset(stream, MUX_RESET_REFUSED);
+        return;
+    }
+    rpc_end(stream, fields, message);
 }
 
 void rpc_refuse(struct mux_stream *stream, int error, const char *message)

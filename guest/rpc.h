@@ -77,3 +77,5 @@ bool rpc_reply(struct mux_stream *stream, int error, const char *message);
  */
 void rpc_answer(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message);
 void rpc_refuse(struct mux_stream *stream, int error, const char *message);
+/* The last message of a call that was replied to already; else as rpc_answer(). */
+void rpc_end(struct mux_stream *stream, const pb_msgdesc_t *fields, const void *message);

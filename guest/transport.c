@@ -376,6 +376,15 @@ void transport_close(struct transport *t)
     free(t);
 }
 
+void transport_leave(struct transport *t)
+{
+    if (t && t->kind == TRANSPORT_FD && t->fd >= 0 && fcntl(t->fd, F_SETFD, 0) == 0) {
+        loop_watch_free(t->watch);
+        t->watch = NULL;
+        t->fd = -1;
+    }
+}
+
 size_t transport_write(struct transport *t, const void *data, size_t len)
 {
     size_t done = 0;

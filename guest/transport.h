@@ -37,6 +37,9 @@ int transport_open(const char *spec, struct loop *loop, struct uevent *uevent,
                    const struct transport_ops *ops, void *arg, struct transport **ret,
                    struct error *err);
 void transport_close(struct transport *transport);
+/* Before closing it, for a program that goes on with the same: an inherited descriptor stays open.
+ */
+void transport_leave(struct transport *transport);
 /* Takes up to @len bytes and says how many; fewer when there is no room (writable() follows) or
  * down. */
 size_t transport_write(struct transport *transport, const void *data, size_t len);

@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include "envlist.h"
 #include "grow.h"
+#include "health.h"
 #include "info.h"
 #include "install.h"
 #include "provision.h"
 #include "route.h"
 #include "seed.h"
+#include "sha256.h"
 #include "tail.h"
 #include "uevent.h"
 #include "wire.h"
@@ -225,6 +227,78 @@ static void test_services_name_the_program(void **state)
     assert_non_null(strstr(script, "\ncommand=\"/opt/bin/lima-guestagent\"\n"));
 }
 
+static void check_digest(const char *piece, size_t repeat, const char *want)
+{
+    struct sha256 sha;
+    uint8_t digest[SHA256_SIZE];
+    char text[2 * SHA256_SIZE + 1];
+
+    sha256_init(&sha);
+    for (size_t i = 0; i < repeat; i++) {
+        sha256_put(&sha, piece, strlen(piece));
+    }
+    sha256_end(&sha, digest);
+    for (size_t i = 0; i < SHA256_SIZE; i++) {
+        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    }
+    assert_string_equal(text, want);
+}
+
+/* The examples of FIPS 180-4, and lengths around the end of a block. */
+static void test_sha256_is_that_of_the_standard(void **state)
+{
+    static const char eight[] = "abcdefgh";
+
+    check_digest("", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    check_digest("abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    check_digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
+                 "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    check_digest("a", 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    check_digest(eight, 7, "8a261744ce595c50431d19c6d4f68ed24995ed11f7e1d88fe353608f0655ee53");
+    check_digest(eight, 8, "606279ea3d1b4f964b5059cd7e96e6fb7c54a71919ed4380030d0a645d97edf7");
+    check_digest("abcdefghijk", 5,
+                 "5b169b331fdfdece77c3e2821878b7a2054dcef7655c4e6fab5e1963c12334d0");
+}
+
+static void test_memory_and_load_are_read_from_proc(void **state)
+{
+    lima_guest_v1_Health health = lima_guest_v1_Health_init_zero;
+
+    health_read_memory("MemTotal:        2000 kB\nMemFree: 1 kB\nMemAvailable:    1500 kB\n"
+                       "SwapTotal: 10 kB\nSwapFree:",
+                       &health);
+    assert_int_equal(health.memory_total, 2000 * 1024);
+    assert_int_equal(health.memory_available, 1500 * 1024);
+    assert_int_equal(health.swap_total, 10 * 1024);
+    assert_int_equal(health.swap_free, 0);
+    health_read_load("0.52 1.07 12.345 3/104 991\n", &health);
+    assert_int_equal(health.load1_milli, 520);
+    assert_int_equal(health.load5_milli, 1070);
+    assert_int_equal(health.load15_milli, 12345);
+    assert_int_equal(health.processes, 104);
+    health_read_load("nonsense", &health);
+    assert_int_equal(health.load1_milli, 0);
+}
+
+static size_t three_streams(void *arg)
+{
+    return 3;
+}
+
+static void test_health_of_this_machine_is_complete(void **state)
+{
+    lima_guest_v1_Health health = lima_guest_v1_Health_init_zero;
+
+    health_fill(&health, &(struct health_options){.port_method = "poll", .streams = three_streams});
+    assert_true(health.uptime_ms > 0);
+    assert_true(health.memory_total >= health.memory_available && health.memory_available > 0);
+    assert_true(health.disk_total > 0);
+    assert_true(health.processes > 0);
+    assert_true(health.agent_rss_kib > 0);
+    assert_int_equal(health.agent_streams, 3);
+    assert_string_equal(health.port_method, "poll");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +317,9 @@ int main(void)
         cmocka_unit_test(test_os_release_value_is_unquoted),
         cmocka_unit_test(test_cut_text_keeps_whole_characters),
         cmocka_unit_test(test_services_name_the_program),
+        cmocka_unit_test(test_sha256_is_that_of_the_standard),
+        cmocka_unit_test(test_memory_and_load_are_read_from_proc),
+        cmocka_unit_test(test_health_of_this_machine_is_complete),
     };
 
     return cmocka_run_group_tests_name("guest_parts", tests, NULL, NULL);

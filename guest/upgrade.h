@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The service "Upgrade": takes another version of this program from the host and goes on as that.
+ *
+ * What comes is written beside the program, checked against the digest that was announced, and
+ * started once to say its version; only then it takes the program's place, which is kept (see
+ * program.h). The new one has UPGRADE_TRIAL_MS to meet the host; else the old one is back.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "child.h"
+#include "loop.h"
+#include "rpc.h"
+
+#define UPGRADE_MAX      (32u << 20) /* bytes of a program */
+#define UPGRADE_TRIAL_MS 60000
+
+struct upgrade;
+
+struct upgrade_options {
+    struct loop *loop;
+    struct children *children;
+    const char *program; /* borrowed: its path */
+    bool on_trial;       /* this very program has to be confirmed within @trial_ms */
+    unsigned trial_ms;
+    /* @program is another one now, to be executed once the answer is out. May free nothing. */
+    void (*replaced)(void *arg);
+    void *arg;
+};
+
+struct upgrade *upgrade_new(const struct upgrade_options *options);
+/* A transfer that is under way is dropped. */
+void upgrade_free(struct upgrade *upgrade);
+SCOPED_PTR(struct upgrade, upgrade_free)
+/* The service "Upgrade". @arg: the struct upgrade. */
+int upgrade_serve(const struct rpc_call *call, void *arg, struct error *err);
+/* The host has been met: this program stays. */
+void upgrade_confirm(struct upgrade *upgrade);
