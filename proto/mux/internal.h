@@ -31,6 +31,7 @@ struct mux_stream {
     uint32_t id;
     uint32_t send_credit; /* bytes the peer lets us send */
     uint32_t recv_credit; /* bytes we let the peer send */
+    uint32_t window;      /* recv_credit, unconsumed and ungranted together */
     uint32_t unconsumed;  /* received, still in the user's hands */
     uint32_t ungranted;   /* consumed, not yet in recv_credit */
     uint32_t want;        /* credit the user's refused write waits for; 0: none refused */
@@ -90,6 +91,8 @@ struct mux {
     struct mux_link dead;      /* to be freed when no call is on the stack */
     struct mux_stream *turn;   /* whose writable() runs */
     size_t turn_left;          /* bytes it may still write */
+    size_t grown;              /* by so much all windows exceed MUX_WINDOW */
+    size_t unconsumed;         /* of all streams */
     int depth;                 /* entry points on the stack */
     bool trim;                 /* streams have gone: give memory back when idle */
 

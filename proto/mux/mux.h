@@ -14,7 +14,9 @@
  * has credit: a sender may send as many bytes as the receiver has granted; the receiver grants more
  * with mux_stream_consumed() as its user takes bytes away. So memory per stream is bounded by the
  * window. Each direction ends by itself with FIN; when both have ended, or on reset, the stream is
- * gone.
+ * gone. A window begins small, so that a thousand streams whose users take nothing cost little, and
+ * grows while its bytes are taken away at once. All windows together grow no further than by
+ * MUX_GROWN_MAX, and not while more than MUX_UNTAKEN_MAX lies in the users' hands.
  *
  * Fairness. Output is bounded (MUX_OUTPUT_LIMIT); streams that wait for room are called back round
  * robin through writable(), one frame's worth a turn.
@@ -38,7 +40,12 @@
 #include "base/macros.h"
 #include "mux/frame.h"
 
-#define MUX_WINDOW       (256u << 10) /* bytes a peer may send before we consume */
+#define MUX_WINDOW      (32u << 10)  /* bytes that may be sent on a new stream */
+#define MUX_WINDOW_MAX  (256u << 10) /* what its window grows to */
+#define MUX_GROWN_MAX   (64u << 20)
+#define MUX_UNTAKEN_MAX (16u << 20)
+#define MUX_MESSAGE_MAX (16u << 10)   /* written in one piece; any window has room for it at times \
+                                       */
 #define MUX_OUTPUT_LIMIT (256u << 10) /* queued output above which stream writes wait */
 #define MUX_OUTPUT_MAX   (576u << 10) /* with replies and the like; above it the session drops */
 #define MUX_MAX_STREAMS  4096         /* opened by one side and not yet gone */
@@ -144,7 +151,7 @@ size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len)
  */
 size_t mux_stream_room(struct mux_stream *stream);
 /*
- * All or nothing, for messages of at most FRAME_MAX_PAYLOAD: true, or false with nothing queued
+ * All or nothing, for messages of at most MUX_MESSAGE_MAX: true, or false with nothing queued
  * (and writable() will come when it all fits).
  */
 bool mux_stream_write_all(struct mux_stream *stream, const void *data, size_t len);

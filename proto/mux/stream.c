@@ -17,7 +17,10 @@
 
 #define TABLE_MIN   16
 #define ROOM_MIN    4096 /* less room than this is none, so that frames don't get tiny */
-#define GRANT_BATCH (MUX_WINDOW / 4)
+#define GRANT_SHARE 4    /* this part of a window is granted at once */
+
+/* A sender whose bytes were all consumed has at least this much credit. */
+static_assert(MUX_WINDOW - MUX_WINDOW / GRANT_SHARE >= MUX_MESSAGE_MAX, "messages would wait");
 
 enum opener { /* index of mux->count */
               OPENER_US,
@@ -111,6 +114,7 @@ static struct mux_stream *stream_new(struct mux *mux, uint32_t id, uint32_t send
     stream->id = id;
     stream->send_credit = send_credit;
     stream->recv_credit = MUX_WINDOW;
+    stream->window = MUX_WINDOW;
     if (mux_stream_count(mux) >= mux->table_len) {
         table_grow(mux);
     }
@@ -130,6 +134,8 @@ static void stream_bury(struct mux_stream *stream)
     }
     *slot = stream->hash_next;
     mux->count[opener_of(mux, stream->id)]--;
+    mux->grown -= stream->window - MUX_WINDOW;
+    mux->unconsumed -= stream->unconsumed;
     mux->trim = true;
     list_remove(&stream->wait);
     list_remove(&stream->end);
@@ -325,7 +331,7 @@ size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len)
 
 bool mux_stream_write_all(struct mux_stream *stream, const void *data, size_t len)
 {
-    assert(len <= FRAME_MAX_PAYLOAD);
+    assert(len <= MUX_MESSAGE_MAX);
     if (len == 0) {
         return true;
     }
@@ -370,6 +376,31 @@ void mux_stream_pass(struct mux_stream *stream, const void *data, size_t len)
     }
 }
 
+/* The window of a stream whose user keeps up grows. */
+static uint32_t growth(const struct mux_stream *stream)
+{
+    const struct mux *mux = stream->mux;
+    uint32_t more = MIN(stream->window, MUX_WINDOW_MAX - stream->window);
+
+    if (stream->unconsumed > stream->window / 2 || mux->unconsumed > MUX_UNTAKEN_MAX ||
+        mux->grown + more > MUX_GROWN_MAX) {
+        return 0;
+    }
+    return more;
+}
+
+static void grant(struct mux_stream *stream)
+{
+    uint32_t more = growth(stream);
+
+    stream->window += more;
+    stream->mux->grown += more;
+    more += stream->ungranted;
+    queue_u32(stream->mux, FRAME_TYPE_CREDIT, stream->id, more);
+    stream->recv_credit += more;
+    stream->ungranted = 0;
+}
+
 void mux_stream_consumed(struct mux_stream *stream, size_t len)
 {
     if (stream->dead) {
@@ -377,11 +408,11 @@ void mux_stream_consumed(struct mux_stream *stream, size_t len)
     }
     assert(len <= stream->unconsumed);
     stream->unconsumed -= (uint32_t)len;
+    stream->mux->unconsumed -= len;
     stream->ungranted += (uint32_t)len;
-    if (stream->ungranted >= GRANT_BATCH && !stream->remote_fin && mux_is_up(stream->mux)) {
-        queue_u32(stream->mux, FRAME_TYPE_CREDIT, stream->id, stream->ungranted);
-        stream->recv_credit += stream->ungranted;
-        stream->ungranted = 0;
+    if (stream->ungranted >= stream->window / GRANT_SHARE && !stream->remote_fin &&
+        mux_is_up(stream->mux)) {
+        grant(stream);
     }
 }
 
@@ -438,6 +469,7 @@ static int on_data(struct mux_stream *stream, const struct frame_header *header,
     }
     stream->recv_credit -= len;
     stream->unconsumed += len;
+    stream->mux->unconsumed += len;
     mux_stream_pass(stream, payload, len);
     if (!stream->dead && (header->flags & FRAME_FLAG_FIN)) {
         stream->remote_fin = true;

@@ -111,7 +111,7 @@ static void on_data(struct mux_stream *stream, const void *data, size_t len, voi
     }
     if (half->hold) {
         half->held += len;
-        CHECK(half->held <= MUX_WINDOW);
+        CHECK(half->held <= MUX_WINDOW_MAX);
     } else {
         mux_stream_consumed(stream, len);
     }
