@@ -13,8 +13,10 @@
 #include "clock.h"
 #include "events.h"
 #include "health.h"
+#include "incoming.h"
 #include "info.h"
 #include "link.h"
+#include "listen.h"
 #include "local.h"
 #include "loop.h"
 #include "mux/mux.h"
@@ -37,10 +39,12 @@ struct agent {
     struct uevent *uevent;
     struct ports *ports;
     struct events *events;
+    struct incoming *incoming;
     struct tunnels *tunnels;
     struct clock_service *clock;
     struct health_options health;
     struct upgrade *upgrade;
+    struct listeners *listeners;
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -272,6 +276,11 @@ static void add_services(struct agent *agent)
         {.name = "Tunnel", .has_request = true, .serve = tunnels_serve, .arg = agent->tunnels},
         {.name = "Clock", .serve = clock_serve, .arg = agent->clock},
         {.name = "Health", .serve = health_serve, .arg = &agent->health},
+        {.name = "Listen", .has_request = true, .serve = listeners_serve, .arg = agent->listeners},
+        {.name = "Accept",
+         .has_request = true,
+         .serve = tunnels_serve_accept,
+         .arg = agent->tunnels},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
 
@@ -398,7 +407,9 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
         return r;
     }
     agent->events = events_new(ports_current(agent->ports));
-    agent->tunnels = tunnels_new(agent->loop);
+    agent->incoming = incoming_new(agent->loop, INCOMING_WAIT_MS);
+    agent->tunnels = tunnels_new(agent->loop, agent->incoming);
+    agent->listeners = listeners_new(agent->loop, agent->incoming);
     open_services(agent, options);
     agent->rpc = rpc_new(NULL);
     add_services(agent);
@@ -429,7 +440,9 @@ static void close_all(struct agent *agent)
     local_close(agent->local);
     links_free(agent->links);
     rpc_free(agent->rpc);
+    listeners_free(agent->listeners);
     tunnels_free(agent->tunnels);
+    incoming_free(agent->incoming);
     events_free(agent->events);
     mux_free(agent->mux);
     ports_close(agent->ports);

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "files.h"
+#include "rights.h"
 #include "text.h"
 
 #define HOST_ALIAS    "host.lima.internal"
@@ -133,43 +134,6 @@ void system_apply_machine(const struct seed *seed)
     }
 }
 
-/* What root had before it took a user's rights. */
-struct rights {
-    gid_t *groups;
-    int count;
-    bool changed;
-};
-
-/* An agent that is root by half would do harm: the service starts a new one. */
-static void rights_return(struct rights *saved)
-{
-    if (saved->changed &&
-        (seteuid(0) < 0 || setegid(0) < 0 || setgroups((size_t)saved->count, saved->groups) < 0)) {
-        abort();
-    }
-    free(saved->groups);
-    *saved = (struct rights){0};
-}
-SCOPED_VAL(struct rights, rights_return)
-
-/* Files are opened and made as @user would, until rights_return(). */
-static int rights_take(const struct system_user *user, struct rights *saved, struct error *err)
-{
-    if (geteuid() != 0) {
-        return 0; /* we have no more than a user's anyway */
-    }
-    saved->count = MAX(getgroups(0, NULL), 0);
-    saved->groups = xnew_n(gid_t, (size_t)saved->count);
-    if (getgroups(saved->count, saved->groups) != saved->count) {
-        return error_errno(err, errno, "listing our groups");
-    }
-    saved->changed = true;
-    if (initgroups(user->name, user->gid) < 0 || setegid(user->gid) < 0 || seteuid(user->uid) < 0) {
-        return error_errno(err, errno, "acting as '%s'", user->name);
-    }
-    return 0;
-}
-
 static int make_ssh_folder(const char *path, const struct system_user *user, struct error *err)
 {
     if (mkdir(path, 0700) == 0) {
@@ -199,7 +163,8 @@ void system_apply_keys(const char *keys, const struct system_user *user)
 {
     scoped(rights_return) struct rights saved = {0};
     scoped(error_done) struct error err = ERROR_INIT;
-    int r = rights_take(user, &saved, &err);
+    const struct rights_user as = {.name = user->name, .uid = user->uid, .gid = user->gid};
+    int r = rights_take(&as, &saved, &err);
 
     r = r < 0 ? r : add_keys(keys, user, &err);
     if (r < 0) {

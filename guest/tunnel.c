@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   DIALLING  connect(2) is under way; bytes of the host wait
+ *   DIALLING  connect(2) is under way, or is tried again soon (no watch); bytes of the host wait
  *   REPLYING  it ended; the StreamReply waits for room in the stream
  *   OPEN      bytes both ways until both directions have ended
  *   REFUSED   a StreamReply with an error was sent; only the peer's end is awaited
@@ -10,17 +10,19 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "datagram.h"
+#include "dial.h"
 #include "wire.h"
 
 #define COPY_SIZE (64u << 10)
+#define BUSY_MS   5000 /* so long a full queue of a Unix listener is waited for */
+#define RETRY_MS  20
 
 enum tunnel_state {
     TUNNEL_DIALLING,
@@ -35,7 +37,10 @@ struct tunnel {
     struct tunnel *next, **link;
     struct mux_stream *stream; /* NULL: DRAINING */
     enum tunnel_state state;
-    int error; /* of the dial */
+    struct error error;                   /* of the dial; code 0: none */
+    lima_guest_v1_TunnelRequest *request; /* to try again */
+    struct loop_timer *retry;             /* the same */
+    uint64_t give_up_us;
     int fd;
     struct loop_watch *watch;
     struct buf pending; /* from the host, not yet written to the socket */
@@ -46,23 +51,27 @@ struct tunnel {
 
 struct tunnels {
     struct loop *loop;
+    struct incoming *incoming; /* borrowed */
+    struct datagrams *datagrams;
     struct tunnel *list;
     size_t count;
     char *copy; /* COPY_SIZE, shared: never holds bytes between callbacks */
 };
 
-struct tunnels *tunnels_new(struct loop *loop)
+struct tunnels *tunnels_new(struct loop *loop, struct incoming *incoming)
 {
     struct tunnels *tunnels = xnew(struct tunnels);
 
     tunnels->loop = loop;
+    tunnels->incoming = incoming;
+    tunnels->datagrams = datagrams_new(loop);
     tunnels->copy = xmalloc(COPY_SIZE);
     return tunnels;
 }
 
 size_t tunnels_count(const struct tunnels *tunnels)
 {
-    return tunnels->count;
+    return tunnels->count + datagrams_count(tunnels->datagrams);
 }
 
 static void close_socket(struct tunnel *tunnel)
@@ -81,6 +90,9 @@ static void tunnel_free(struct tunnel *tunnel)
         tunnel->next->link = tunnel->link;
     }
     tunnel->tunnels->count--;
+    loop_timer_free(tunnel->retry);
+    error_done(&tunnel->error);
+    free(tunnel->request);
     buf_done(&tunnel->pending);
     free(tunnel);
 }
@@ -96,6 +108,7 @@ void tunnels_free(struct tunnels *tunnels)
         }
         tunnel_free(tunnels->list);
     }
+    datagrams_free(tunnels->datagrams);
     free(tunnels->copy);
     free(tunnels);
 }
@@ -160,7 +173,6 @@ static int drain_pending(struct tunnel *tunnel)
         }
     }
     buf_done(&tunnel->pending); /* an idle tunnel holds no memory */
-    tunnel->pending = BUF_INIT_CAP(MUX_WINDOW);
     if (tunnel->host_ended && !tunnel->shut) {
         tunnel->shut = true;
         shutdown(tunnel->fd, SHUT_WR);
@@ -195,12 +207,12 @@ static int fill_stream(struct tunnel *tunnel)
 /* True when the tunnel still exists. */
 static bool send_reply(struct tunnel *tunnel)
 {
-    if (!rpc_reply(tunnel->stream, tunnel->error, NULL)) {
+    if (!rpc_reply(tunnel->stream, tunnel->error.code, tunnel->error.message)) {
         tunnel->state = TUNNEL_REPLYING;
         update_watch(tunnel);
         return true;
     }
-    if (tunnel->error) {
+    if (tunnel->error.code) {
         tunnel->state = TUNNEL_REFUSED;
         mux_stream_consumed(tunnel->stream, tunnel->pending.len);
         buf_done(&tunnel->pending);
@@ -219,13 +231,15 @@ static bool send_reply(struct tunnel *tunnel)
 
 static void dialled(struct tunnel *tunnel)
 {
-    socklen_t len = sizeof(tunnel->error);
-    int one = 1;
+    int code = 0;
+    socklen_t len = sizeof(code);
 
-    if (getsockopt(tunnel->fd, SOL_SOCKET, SO_ERROR, &tunnel->error, &len) < 0) {
-        tunnel->error = errno;
+    if (getsockopt(tunnel->fd, SOL_SOCKET, SO_ERROR, &code, &len) < 0) {
+        code = errno;
     }
-    setsockopt(tunnel->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (code) {
+        error_set(&tunnel->error, code, "%s", strerror(code));
+    }
     send_reply(tunnel);
 }
 
@@ -295,9 +309,14 @@ static void on_stream_writable(struct mux_stream *stream, void *arg)
 
     if (tunnel->state == TUNNEL_REPLYING) {
         send_reply(tunnel);
-    } else {
-        update_watch(tunnel);
+        return;
     }
+    /* Our turn among the streams: what the socket has goes out at once. */
+    if (tunnel->state == TUNNEL_OPEN && !tunnel->socket_ended && fill_stream(tunnel) < 0) {
+        fail(tunnel);
+        return;
+    }
+    update_watch(tunnel);
 }
 
 static void on_stream_closed(struct mux_stream *stream, uint32_t code, void *arg)
@@ -323,49 +342,60 @@ static const struct mux_stream_ops stream_ops = {
     .closed = on_stream_closed,
 };
 
-static socklen_t address_of(const lima_guest_v1_TunnelRequest *request,
-                            struct sockaddr_storage *ret)
+/* A stream with its ops set, and what came early; NULL: that was too much, and all is over. */
+static struct tunnel *tunnel_new(struct tunnels *tunnels, const struct rpc_call *call)
 {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+    struct tunnel *tunnel = xnew(struct tunnel);
 
-    memset(ret, 0, sizeof(*ret));
-    if (request->network != lima_guest_v1_TunnelRequest_Network_TCP || !request->port ||
-        request->port > UINT16_MAX) {
-        return 0;
+    *tunnel = (struct tunnel){.tunnels = tunnels,
+                              .next = tunnels->list,
+                              .link = &tunnels->list,
+                              .stream = call->stream,
+                              .fd = -1,
+                              .pending = BUF_INIT_CAP(MUX_WINDOW_MAX)};
+    if (tunnel->next) {
+        tunnel->next->link = &tunnel->next;
     }
-    if (request->address.size == 4) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)request->port);
-        memcpy(&v4->sin_addr, request->address.bytes, 4);
-        return sizeof(*v4);
+    tunnels->list = tunnel;
+    tunnels->count++;
+    mux_stream_set_ops(call->stream, &stream_ops, tunnel);
+    if (call->rest_len && buf_put(&tunnel->pending, call->rest, call->rest_len) < 0) {
+        fail(tunnel);
+        return NULL;
     }
-    if (request->address.size == 16) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)request->port);
-        memcpy(&v6->sin6_addr, request->address.bytes, 16);
-        return sizeof(*v6);
-    }
-    return 0;
+    return tunnel;
 }
 
-/* 0 while it is under way or done (poll tells), else the errno. */
-static int dial(struct tunnel *tunnel, const lima_guest_v1_TunnelRequest *request)
+static void dial(struct tunnel *tunnel)
 {
-    struct sockaddr_storage addr;
-    socklen_t len = address_of(request, &addr);
+    struct tunnels *tunnels = tunnel->tunnels;
+    int r = dial_start(tunnel->request, &tunnel->fd, &tunnel->error);
 
-    if (!len) {
-        return EINVAL;
+    if (r == -EAGAIN && loop_now_us() < tunnel->give_up_us) {
+        error_done(&tunnel->error);
+        loop_timer_start(tunnel->retry, RETRY_MS);
+    } else if (r < 0) {
+        send_reply(tunnel);
+    } else {
+        tunnel->watch = loop_watch_new(tunnels->loop, tunnel->fd, POLLOUT, on_socket_ready, tunnel);
     }
-    tunnel->fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (tunnel->fd < 0) {
-        return errno;
+}
+
+static void on_retry_due(void *arg)
+{
+    dial(arg);
+}
+
+static int serve_datagrams(struct tunnels *tunnels, const struct rpc_call *call,
+                           const lima_guest_v1_TunnelRequest *request, struct error *err)
+{
+    int fd;
+    int r = dial_start(request, &fd, err);
+
+    if (r == 0) {
+        datagram_start(tunnels->datagrams, call->stream, fd, call->rest, call->rest_len);
     }
-    if (connect(tunnel->fd, (struct sockaddr *)&addr, len) < 0 && errno != EINPROGRESS) {
-        return errno;
-    }
-    return 0;
+    return r;
 }
 
 int tunnels_serve(const struct rpc_call *call, void *arg, struct error *err)
@@ -378,28 +408,41 @@ int tunnels_serve(const struct rpc_call *call, void *arg, struct error *err)
                      &request)) {
         return error_set(err, EBADMSG, "malformed request");
     }
-    tunnel = xnew(struct tunnel);
-    *tunnel = (struct tunnel){.tunnels = tunnels,
-                              .next = tunnels->list,
-                              .link = &tunnels->list,
-                              .stream = call->stream,
-                              .fd = -1,
-                              .pending = BUF_INIT_CAP(MUX_WINDOW)};
-    if (tunnel->next) {
-        tunnel->next->link = &tunnel->next;
+    if (request.network == lima_guest_v1_TunnelRequest_Network_UDP) {
+        return serve_datagrams(tunnels, call, &request, err);
     }
-    tunnels->list = tunnel;
-    tunnels->count++;
-    mux_stream_set_ops(call->stream, &stream_ops, tunnel);
-    if (call->rest_len && buf_put(&tunnel->pending, call->rest, call->rest_len) < 0) {
-        fail(tunnel);
+    tunnel = tunnel_new(tunnels, call);
+    if (tunnel) {
+        tunnel->request = xmemdup(&request, sizeof(request));
+        tunnel->retry = loop_timer_new(tunnels->loop, on_retry_due, tunnel);
+        tunnel->give_up_us = loop_now_us() + BUSY_MS * 1000ull;
+        dial(tunnel);
+    }
+    return 0;
+}
+
+int tunnels_serve_accept(const struct rpc_call *call, void *arg, struct error *err)
+{
+    struct tunnels *tunnels = arg;
+    lima_guest_v1_AcceptRequest request = lima_guest_v1_AcceptRequest_init_zero;
+    struct incoming_taken taken;
+    struct tunnel *tunnel;
+
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_AcceptRequest_fields,
+                     &request)) {
+        return error_set(err, EBADMSG, "malformed request");
+    }
+    if (!incoming_take(tunnels->incoming, request.id, INCOMING_FOR_HOST, &taken)) {
+        return error_set(err, ENOENT, "no connection waits under this id");
+    }
+    assert(taken.fd >= 0); /* all that the host accepts are descriptors */
+    tunnel = tunnel_new(tunnels, call);
+    if (!tunnel) {
+        fd_close(taken.fd);
         return 0;
     }
-    tunnel->error = dial(tunnel, &request);
-    if (tunnel->error) {
-        send_reply(tunnel);
-        return 0;
-    }
-    tunnel->watch = loop_watch_new(tunnels->loop, tunnel->fd, POLLOUT, on_socket_ready, tunnel);
+    tunnel->fd = taken.fd;
+    tunnel->watch = loop_watch_new(tunnels->loop, tunnel->fd, 0, on_socket_ready, tunnel);
+    send_reply(tunnel);
     return 0;
 }

@@ -76,10 +76,10 @@ size_t direct_room(const struct mux *mux)
 {
     const struct mux_stream *stream = mux_stream_find(mux, STREAM_ID);
 
-    if (!stream || stream->remote_fin || stream->unconsumed >= MUX_WINDOW) {
+    if (!stream || stream->remote_fin || stream->unconsumed >= stream->window) {
         return 0;
     }
-    return MUX_WINDOW - stream->unconsumed;
+    return stream->window - stream->unconsumed;
 }
 
 enum direct_state direct_state(const struct mux *mux)

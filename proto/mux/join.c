@@ -72,7 +72,7 @@ static void pump(struct half *half)
         return;
     }
     buf_done(&half->pending); /* an idle join holds no memory */
-    half->pending = BUF_INIT_CAP(MUX_WINDOW);
+    half->pending = BUF_INIT_CAP(MUX_WINDOW_MAX);
     if (half->ended && !half->passed) {
         half->passed = true;
         mux_stream_finish(to->stream);
@@ -152,8 +152,8 @@ struct join *join_new(struct mux_stream *a, struct mux_stream *b, join_done_fn *
     join->done = done;
     join->arg = arg;
     for (int i = 0; i < 2; i++) {
-        join->halves[i] =
-            (struct half){.join = join, .stream = streams[i], .pending = BUF_INIT_CAP(MUX_WINDOW)};
+        join->halves[i] = (struct half){
+            .join = join, .stream = streams[i], .pending = BUF_INIT_CAP(MUX_WINDOW_MAX)};
         mux_stream_set_ops(streams[i], &stream_ops, &join->halves[i]);
     }
     return join;

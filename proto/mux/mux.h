@@ -44,7 +44,8 @@
 #define MUX_WINDOW_MAX  (256u << 10) /* what its window grows to */
 #define MUX_GROWN_MAX   (64u << 20)
 #define MUX_UNTAKEN_MAX (16u << 20)
-#define MUX_MESSAGE_MAX (16u << 10)   /* written in one piece; any window has room for it at times \
+#define MUX_MESSAGE_MAX                                                                            \
+    (16u << 10)                       /* written in one piece; any window has room for it at times \
                                        */
 #define MUX_OUTPUT_LIMIT (256u << 10) /* queued output above which stream writes wait */
 #define MUX_OUTPUT_MAX   (576u << 10) /* with replies and the like; above it the session drops */
