@@ -3,17 +3,12 @@
 #include <string.h>
 #include "base/alloc.h"
 #include "base/buf.h"
-#include "base/log.h"
-#include "ssh/options.h"
 #include "ssh/ssh.h"
 #include "util/file.h"
 #include "util/path.h"
-#include "util/process.h"
 
-#define CONFIG_FILE     "ssh.config"
-#define CONFIG_MAX      (256u << 10)
-#define MASTER_SOCKET   "ssh.sock"
-#define EXIT_TIMEOUT_MS 5000
+#define CONFIG_FILE "ssh.config"
+#define CONFIG_MAX  (256u << 10)
 
 static const char header[] =
     "# For 'ssh -F' and 'Include': how to reach this instance by ssh.\n"
@@ -65,37 +60,4 @@ int ssh_config_port(const char *dir)
         }
     }
     return 0;
-}
-
-static int master_exit(const char *socket, struct error *err)
-{
-    scoped(ssh_client_done) struct ssh_client client = SSH_CLIENT_INIT;
-    scoped(strv_done) struct strv option = STRV_INIT;
-    scoped(strv_done) struct strv argv = STRV_INIT;
-    int r;
-
-    if ((r = ssh_client_find(&client, err)) < 0 ||
-        (r = options_add_quoted(&option, "ControlPath", socket, true, err)) < 0) {
-        return r;
-    }
-    strv_extend(&argv, &client.command);
-    strv_add_all(&argv, "-F", "/dev/null", "-o", option.items[0], "-O", "exit", "lima", NULL);
-    return process_check(strv_argv(&argv), EXIT_TIMEOUT_MS, NULL, err);
-}
-
-void ssh_master_stop(const char *dir)
-{
-    scoped(free) char *socket = path_join(dir, MASTER_SOCKET);
-    scoped(error_done) struct error err = ERROR_INIT;
-    int fd = -1;
-    int r = file_connect_unix(socket, &fd, &err);
-
-    fd_close(fd);
-    if (r == -ENOENT) {
-        return;
-    }
-    if (r == 0 && master_exit(socket, &err) < 0) {
-        log_debug("ending the ssh master on '%s': %s, ignoring", socket, error_text(&err));
-    }
-    file_remove(socket, NULL);
 }
