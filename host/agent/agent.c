@@ -17,6 +17,7 @@
 #include "agent/banner.h"
 #include "agent/boot.h"
 #include "agent/pidfile.h"
+#include "agent/ports.h"
 #include "agent/sshport.h"
 #include "api/events.h"
 #include "api/server.h"
@@ -25,7 +26,6 @@
 #include "base/ration.h"
 #include "driver/console.h"
 #include "driver/driver.h"
-#include "forward/table.h"
 #include "instance/instance.h"
 #include "instance/layout.h"
 #include "peer/client.h"
@@ -42,10 +42,8 @@
 #define START_TRIES           5 /* with another ssh port each time */
 
 /* What a guest that opens and closes ports all day can make us write. */
-#define LOG_BURST     4000
-#define LOG_PER_S     10
-#define FORWARD_BURST 4000
-#define FORWARD_PER_S 5
+#define LOG_BURST 4000
+#define LOG_PER_S 10
 
 struct agent {
     const struct agent_options *options;
@@ -66,8 +64,7 @@ struct agent {
     struct peer_dialer tunnels;
     struct loop_timer *reconnect;
     int64_t reconnect_ms;
-    struct forward_table *forwards;
-    struct ration forward_events;
+    struct ports *ports;
     struct boot *boot;
     struct banner *banner;
     struct api_server *server;
@@ -76,6 +73,7 @@ struct agent {
     struct loop_signal *sigint, *sigterm;
     struct loop_timer *patience;
     bool running, degraded; /* as the events say */
+    bool boot_degraded;
     struct strv end_errors; /* for the exiting event */
 };
 
@@ -145,15 +143,26 @@ static void on_boot_progress(const char *stage, const char *detail, void *arg)
     emit(arg, (struct api_event){.progress = stage, .progress_detail = detail});
 }
 
+/* What rules with onConflict "fail" lack makes the instance degraded, as long as it lacks. */
+static void check_forwards(struct agent *a, struct strv *errors)
+{
+    ports_failures(a->ports, errors);
+    a->degraded = a->boot_degraded || errors->len > 0;
+}
+
 static void on_boot_ready(const struct strv *errors, void *arg)
 {
     struct agent *a = arg;
+    scoped(strv_done) struct strv all = STRV_INIT;
 
     banner_free(a->banner);
     a->banner = NULL;
+    ports_start(a->ports);
+    a->boot_degraded = errors->len > 0;
+    check_forwards(a, &all);
+    strv_extend(&all, errors);
     a->running = true;
-    a->degraded = errors->len > 0;
-    emit(a, (struct api_event){.errors = errors});
+    emit(a, (struct api_event){.errors = &all});
 }
 
 static void on_boot_failed(const struct strv *errors, void *arg)
@@ -245,7 +254,7 @@ static void on_peer_ports(bool snapshot, const struct peer_port *added, size_t a
 {
     struct agent *a = arg;
 
-    forward_table_update(a->forwards, snapshot, added, added_count, removed, removed_count);
+    ports_update(a->ports, snapshot, added, added_count, removed, removed_count);
 }
 
 static const struct peer_events peer_events = {
@@ -257,34 +266,17 @@ static const struct peer_events peer_events = {
     .ports = on_peer_ports,
 };
 
-static void on_forward_changed(enum forward_event event, enum config_proto proto, const char *guest,
-                               const char *host, const char *error, void *arg)
+static void on_ports_happened(struct api_event *event, void *arg)
 {
-    static const char *const types[] = {
-        [FORWARD_EVENT_FORWARDING] = "forwarding",
-        [FORWARD_EVENT_NOT_FORWARDING] = "not-forwarding",
-        [FORWARD_EVENT_STOPPING] = "stopping",
-        [FORWARD_EVENT_FAILED] = "failed",
-    };
-    const char *name = proto == CONFIG_PROTO_UDP ? "udp" : "tcp";
     struct agent *a = arg;
+    scoped(strv_done) struct strv errors = STRV_INIT;
 
-    if (event == FORWARD_EVENT_FAILED) {
-        log_warn("not forwarding %s %s: %s, ignoring", name, guest, error);
-    } else {
-        log_info("%s %s %s%s%s", types[event], name, guest, host ? " to " : "", host ? host : "");
+    if (a->running) {
+        check_forwards(a, &errors);
+        event->errors = &errors;
     }
-    if (!ration_take(&a->forward_events, loop_now_ms())) {
-        return;
-    }
-    emit(a, (struct api_event){.forward_type = types[event],
-                               .forward_proto = name,
-                               .forward_guest = guest,
-                               .forward_host = host,
-                               .forward_error = error});
+    emit(a, *event);
 }
-
-static const struct forward_events forward_events = {.changed = on_forward_changed};
 
 /* --- driver --- */
 
@@ -454,11 +446,36 @@ static void on_get_info(struct api_exchange *exchange, jv body, void *arg)
 {
     struct agent *a = arg;
 
-    api_answer(exchange, JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port)));
+    api_answer(exchange, JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port),
+                                   jv_string("portConflicts"), ports_conflicts(a->ports)));
+}
+
+static void on_get_ports(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    ports_get(a->ports, exchange);
+}
+
+static void on_post_ports(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    ports_post(a->ports, exchange, body);
+}
+
+static void on_delete_ports(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    ports_delete(a->ports, exchange, body);
 }
 
 static const struct api_route routes[] = {
     {"GET", "/v1/info", .handle = on_get_info},
+    {"GET", "/v1/ports", .handle = on_get_ports},
+    {"POST", "/v1/ports", .has_body = true, .handle = on_post_ports},
+    {"DELETE", "/v1/ports", .has_body = true, .handle = on_delete_ports},
     {0},
 };
 
@@ -534,8 +551,7 @@ static int build(struct agent *a, struct error *err)
     if (r < 0) {
         return r;
     }
-    a->forwards = forward_table_new(&env, a->config->port_forwards, a->config->port_forward_count,
-                                    a->ssh_port, &forward_events, a);
+    a->ports = ports_new(&env, a->options->lima_home, a->config, a->ssh_port, on_ports_happened, a);
     open_gate(a);
     return api_server_new(a->loop, a->options->socket, routes, a, &a->server, err);
 }
@@ -544,7 +560,7 @@ static void take_down(struct agent *a)
 {
     api_server_free(a->server);
     gate_close(a->gate);
-    forward_table_free(a->forwards);
+    ports_free(a->ports);
     banner_free(a->banner);
     peer_free(a->peer);
     if (a->driver) {
@@ -598,9 +614,7 @@ static int run(struct agent *a, struct error *err)
 
 int agent_run(const struct agent_options *options, struct error *err)
 {
-    struct agent a = {.options = options,
-                      .pidfile_fd = -1,
-                      .forward_events = RATION_INIT(FORWARD_BURST, FORWARD_PER_S)};
+    struct agent a = {.options = options, .pidfile_fd = -1};
     int r = claim_instance(&a, err);
 
     if (r < 0) {

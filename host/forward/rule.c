@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "forward/rule.h"
 
+#include <string.h>
 #include "base/macros.h"
 
 #define SSH_PORT 22
@@ -34,18 +35,51 @@ static bool rule_fits(const struct config_port_forward *rule, const struct forwa
              !forward_address_is_any(&rule->guest_ip));
 }
 
-/* The host's side of a rule for the port of @guest. */
+/* The host's side of a rule for @port of its guest range. */
 static struct forward_endpoint host_side(const struct config_port_forward *rule,
-                                         const struct forward_endpoint *guest)
+                                         enum config_proto proto, int port)
 {
     if (*rule->host_socket) {
-        return (struct forward_endpoint){.proto = guest->proto, .socket = rule->host_socket};
+        return (struct forward_endpoint){.proto = proto, .socket = rule->host_socket};
     }
     return (struct forward_endpoint){
-        .proto = guest->proto,
+        .proto = proto,
         .address = rule->host_ip,
-        .port = (uint16_t)(guest->port - rule->guest_first + rule->host_first),
+        .port = (uint16_t)(port - rule->guest_first + rule->host_first),
     };
+}
+
+void forward_rule_ends(const struct config_port_forward *rule, enum config_proto proto, int port,
+                       struct forward_endpoint *ret_guest, struct forward_endpoint *ret_host)
+{
+    if (*rule->guest_socket) {
+        *ret_guest = (struct forward_endpoint){.proto = proto, .socket = rule->guest_socket};
+        *ret_host = host_side(rule, proto, rule->guest_first);
+        return;
+    }
+    *ret_guest = (struct forward_endpoint){
+        .proto = proto, .address = rule->guest_ip, .port = (uint16_t)port};
+    *ret_host = host_side(rule, proto, port);
+}
+
+/* One side: the socket, or address and ports. */
+static bool side_same(const char *a_socket, const struct config_address *a, int a_first, int a_last,
+                      const char *b_socket, const struct config_address *b, int b_first, int b_last)
+{
+    if (*a_socket || *b_socket) {
+        return strcmp(a_socket, b_socket) == 0;
+    }
+    return a_first == b_first && a_last == b_last && forward_address_equal(a, b);
+}
+
+bool forward_rule_same(const struct config_port_forward *a, const struct config_port_forward *b)
+{
+    return a->reverse == b->reverse && a->ignore == b->ignore &&
+           (a->proto == b->proto || b->proto == CONFIG_PROTO_ANY) &&
+           side_same(a->guest_socket, &a->guest_ip, a->guest_first, a->guest_last, b->guest_socket,
+                     &b->guest_ip, b->guest_first, b->guest_last) &&
+           side_same(a->host_socket, &a->host_ip, a->host_first, a->host_last, b->host_socket,
+                     &b->host_ip, b->host_first, b->host_last);
 }
 
 static enum forward_verdict match_fallback(const struct forward_endpoint *guest,
@@ -78,7 +112,7 @@ enum forward_verdict forward_rule_match(const struct config_port_forward *rules,
         if (rules[i].ignore) {
             return FORWARD_VERDICT_IGNORED;
         }
-        ret->host = host_side(&rules[i], guest);
+        ret->host = host_side(&rules[i], guest->proto, guest->port);
         return FORWARD_VERDICT_FORWARD;
     }
     return match_fallback(guest, ret);

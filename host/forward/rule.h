@@ -32,6 +32,18 @@ struct forward_match {
 enum forward_verdict forward_rule_match(const struct config_port_forward *rules, size_t count,
                                         int ssh_port, const struct forward_endpoint *guest,
                                         struct forward_match *ret);
+/*
+ * What a rule that needs no listener leads from and to, at @port of its guest range (any number
+ * with a guestSocket). Sockets are the rule's.
+ */
+void forward_rule_ends(const struct config_port_forward *rule, enum config_proto proto, int port,
+                       struct forward_endpoint *ret_guest, struct forward_endpoint *ret_host);
+/*
+ * The same ends, in the same direction, whatever else is set. @wanted's protocol "any" is that of
+ * every rule.
+ */
+bool forward_rule_same(const struct config_port_forward *rule,
+                       const struct config_port_forward *wanted);
 /* True when leading ignore rules cover every port of @proto: then silence is wanted. */
 bool forward_rules_silent(const struct config_port_forward *rules, size_t count,
                           enum config_proto proto);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * At every change the wanted set (host address -> guest listener) is computed anew from the rules
- * and the present listeners, and compared with the live one:
+ * At every change the plan (what each rule and guest listener wants) is made anew and compared with
+ * the live forwards:
  *
  *   wanted and live       the target is changed in place if another guest listener serves it now
- *   wanted, not live      the host listens; a failure is reported once and tried again later
+ *   wanted, not live      the host listens; a failure is reported once and tried again: when a
+ *                         socket of the host goes away or an address comes, at the next change, and
+ *                         at growing intervals from RETRY_MIN_MS to RETRY_MAX_MS
  *   live, not wanted      the host listens no longer; connections go on to their own end
  *
  * That happens once behind all changes that came together: a guest with many listeners reports them
@@ -13,51 +15,19 @@
  * guest can cause with a flood of changes.
  *
  * Where several guest listeners want one host address, the one that has it keeps it; else the first
- * in the order of the guest's report gets it.
+ * of the plan gets it. The others stand by, unless their rule says "remap": then they get a port of
+ * their own, and keep it.
  */
-#include "forward/table.h"
-
-#include <string.h>
 #include "base/alloc.h"
 #include "base/log.h"
-#include "forward/listener.h"
-#include "forward/rule.h"
+#include "forward/internal.h"
 
-#define LISTENERS_MAX 2048 /* guest listeners that are considered; a guest may claim any number */
-#define FORWARDS_MAX  1024 /* host listeners of one VM */
-#define IDLE_SHARE    9
+#include <string.h>
 
-struct listener {
-    struct forward_endpoint endpoint;
-    bool reported; /* "not forwarding" was said */
-};
-
-struct forward {
-    struct forward *next;
-    struct forward_endpoint host;
-    struct forward_endpoint guest;
-    struct forward_listener *listener; /* NULL: failed */
-    bool wanted;                       /* during an update */
-    bool failed;                       /* and said so */
-};
-
-struct forward_table {
-    struct forward_env env;
-    const struct config_port_forward *rules;
-    size_t rule_count;
-    int ssh_port;
-    const struct forward_events *events;
-    void *events_arg;
-    struct listener *listeners;
-    size_t listener_count, listener_alloc;
-    struct forward *forwards;
-    struct forward *leaving; /* closed, with connections */
-    size_t forward_count;
-    struct loop_timer *due; /* set by a change */
-    int64_t not_before_ms;
-    bool full, full_said; /* some found no place; it was reported */
-    bool too_many_said;
-};
+#define FORWARDS_MAX 1024 /* host listeners of one VM */
+#define IDLE_SHARE   9
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 30000
 
 static void forward_free(struct forward *f)
 {
@@ -66,6 +36,7 @@ static void forward_free(struct forward *f)
     }
     forward_endpoint_done(&f->host);
     forward_endpoint_done(&f->guest);
+    free(f->reason);
     free(f);
 }
 
@@ -79,35 +50,26 @@ static void forward_free_all(struct forward *f)
     }
 }
 
-static void report(struct forward_table *table, enum forward_event event,
-                   const struct forward_endpoint *guest, const struct forward_endpoint *host,
-                   const char *error)
+static void set_reason(struct forward *f, char *take_reason)
 {
-    scoped(free) char *from = forward_endpoint_format(guest);
-    scoped(free) char *to = host ? forward_endpoint_format(host) : NULL;
-
-    table->events->changed(event, guest->proto, from, to, error, table->events_arg);
+    free(f->reason);
+    f->reason = take_reason;
 }
 
-static struct forward *find_forward(struct forward_table *table,
-                                    const struct forward_endpoint *host)
-{
-    for (struct forward *f = table->forwards; f; f = f->next) {
-        if (forward_endpoint_equal(&f->host, host)) {
-            return f;
-        }
-    }
-    return NULL;
-}
+/* --- who serves what --- */
 
-static struct forward *add_forward(struct forward_table *table, const struct forward_endpoint *host,
-                                   const struct forward_endpoint *guest)
+static struct forward *add_forward(struct forward_table *table, const struct forward_want *want)
 {
-    struct forward *f = xnew(struct forward);
+    struct forward *f;
     struct forward **end = &table->forwards;
 
-    f->host = forward_endpoint_copy(host);
-    f->guest = forward_endpoint_copy(guest);
+    if (table->forward_count >= FORWARDS_MAX) {
+        return NULL;
+    }
+    f = xnew(struct forward);
+    f->host = forward_endpoint_copy(&want->host);
+    f->guest = forward_endpoint_copy(&want->guest);
+    f->reverse = want->reverse;
     while (*end) {
         end = &(*end)->next;
     }
@@ -116,103 +78,137 @@ static struct forward *add_forward(struct forward_table *table, const struct for
     return f;
 }
 
-static void retarget(struct forward *f, const struct forward_endpoint *guest)
+static void adopt(struct forward_table *table, struct forward *f, struct forward_want *want)
 {
-    if (forward_endpoint_equal(&f->guest, guest)) {
-        return;
+    want->forward = f;
+    if (f->wanted) {
+        return; /* a rule and a listener that want the very same */
+    }
+    f->wanted = true;
+    f->want = (size_t)(want - table->plan.items);
+    f->implicit = want->rule < 0;
+    f->on_conflict =
+        f->implicit ? CONFIG_CONFLICT_SKIP : table->rules.items[want->rule].on_conflict;
+}
+
+/* Another listener of one service is no news to anybody. */
+static void retarget(struct forward_table *table, struct forward *f,
+                     const struct forward_endpoint *guest)
+{
+    bool news = f->listener && !forward_plan_one_service(&f->guest, guest);
+
+    if (news) {
+        forward_report(table, FORWARD_EVENT_STOPPING, f);
     }
     if (f->listener) {
         f->listener->ops->retarget(f->listener, guest);
     }
     forward_endpoint_done(&f->guest);
     f->guest = forward_endpoint_copy(guest);
-}
-
-/* Claims @host for @guest unless another guest listener keeps it. */
-static void want(struct forward_table *table, const struct forward_endpoint *host,
-                 const struct forward_endpoint *guest)
-{
-    struct forward *f = find_forward(table, host);
-
-    if (!f) {
-        if (table->forward_count >= FORWARDS_MAX) {
-            if (!table->full && !table->full_said) {
-                report(table, FORWARD_EVENT_FAILED, guest, host,
-                       "too many forwards of one instance");
-            }
-            table->full = true;
-            return;
-        }
-        f = add_forward(table, host, guest);
-    } else if (!f->wanted) {
-        retarget(f, guest);
+    if (news) {
+        forward_report(table, FORWARD_EVENT_FORWARDING, f);
     }
-    f->wanted = true;
 }
 
-static bool is_present(const struct forward_table *table, const struct forward_endpoint *guest)
+/* What a user's rule wants comes before what merely nobody forbids. */
+static void displace(struct forward_table *table, struct forward *f)
 {
-    for (size_t i = 0; i < table->listener_count; i++) {
-        if (forward_endpoint_equal(&table->listeners[i].endpoint, guest)) {
-            return true;
+    for (size_t i = 0; i < table->plan.len; i++) {
+        if (table->plan.items[i].forward == f) {
+            table->plan.items[i].forward = NULL;
+            table->plan.items[i].holder = f;
         }
     }
-    return false;
+    f->wanted = false;
 }
 
-static enum forward_verdict match(const struct forward_table *table,
-                                  const struct forward_endpoint *guest, struct forward_match *ret)
+static bool is_supported(const struct forward_table *table, const struct forward_want *want)
 {
-    return forward_rule_match(table->rules, table->rule_count, table->ssh_port, guest, ret);
+    return (want->guest.proto != CONFIG_PROTO_UDP || table->env.udp) &&
+           (!want->reverse || table->env.peer) &&
+           forward_listener_kind(&want->host, &want->guest, want->reverse);
 }
 
-/* A forward whose guest listener is still there keeps its host address before anyone else asks. */
-static void keep_present(struct forward_table *table)
+/* A forward that does exactly this already keeps its host address before anyone else asks. */
+static void assign_kept(struct forward_table *table)
 {
-    for (struct forward *f = table->forwards; f; f = f->next) {
-        struct forward_match found;
+    for (size_t i = 0; i < table->plan.len; i++) {
+        struct forward_want *want = &table->plan.items[i];
 
-        f->wanted = is_present(table, &f->guest) &&
-                    match(table, &f->guest, &found) == FORWARD_VERDICT_FORWARD &&
-                    forward_endpoint_equal(&found.host, &f->host);
-    }
-}
-
-static void want_static(struct forward_table *table)
-{
-    for (size_t i = 0; i < table->rule_count; i++) {
-        const struct config_port_forward *rule = &table->rules[i];
-
-        if (!rule->is_static || rule->ignore || rule->proto == CONFIG_PROTO_UDP) {
+        want->supported = is_supported(table, want);
+        if (want->verdict != FORWARD_VERDICT_FORWARD || !want->supported) {
             continue;
         }
-        for (int port = rule->guest_first; port >= 1 && port <= rule->guest_last; port++) {
-            struct forward_endpoint guest = {
-                .proto = CONFIG_PROTO_TCP, .address = rule->guest_ip, .port = (uint16_t)port};
-            struct forward_endpoint host = {
-                .proto = CONFIG_PROTO_TCP,
-                .address = rule->host_ip,
-                .port = (uint16_t)(port - rule->guest_first + rule->host_first),
-                .socket = *rule->host_socket ? rule->host_socket : NULL};
-
-            want(table, &host, &guest);
+        for (struct forward *f = table->forwards; f; f = f->next) {
+            if (f->reverse == want->reverse && forward_endpoint_equal(&f->host, &want->host) &&
+                forward_endpoint_equal(&f->guest, &want->guest)) {
+                adopt(table, f, want);
+                break;
+            }
         }
     }
 }
 
-static void want_listener(struct forward_table *table, struct listener *listener)
+/* Who listens, or is to listen, where @want wants to. */
+static struct forward *find_rival(const struct forward_table *table,
+                                  const struct forward_want *want)
 {
-    struct forward_match found;
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        if (f->reverse != want->reverse || f->spare) {
+            continue;
+        }
+        if (want->reverse ? f->wanted && forward_endpoint_equal(&f->guest, &want->guest)
+                          : forward_endpoint_equal(&f->host, &want->host)) {
+            return f;
+        }
+    }
+    return NULL;
+}
 
-    if (match(table, &listener->endpoint, &found) == FORWARD_VERDICT_FORWARD) {
-        want(table, &found.host, &listener->endpoint);
-    } else if (!listener->reported) {
-        listener->reported = true;
-        if (!forward_rules_silent(table->rules, table->rule_count, listener->endpoint.proto)) {
-            report(table, FORWARD_EVENT_NOT_FORWARDING, &listener->endpoint, NULL, NULL);
+static void assign(struct forward_table *table, struct forward_want *want)
+{
+    struct forward *rival = find_rival(table, want);
+    bool remap =
+        want->rule >= 0 && table->rules.items[want->rule].on_conflict == CONFIG_CONFLICT_REMAP;
+    struct forward *f;
+
+    if (rival && rival->wanted && rival->implicit && want->rule >= 0) {
+        displace(table, rival);
+    }
+    if (rival && !rival->wanted) {
+        retarget(table, rival, &want->guest);
+        adopt(table, rival, want);
+        return;
+    }
+    if (rival &&
+        (!remap || want->host.socket || forward_plan_one_service(&rival->guest, &want->guest))) {
+        want->holder = rival;
+        return;
+    }
+    f = add_forward(table, want);
+    if (f) {
+        f->spare = rival != NULL;
+        adopt(table, f, want);
+    }
+}
+
+static void assign_all(struct forward_table *table)
+{
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        f->wanted = false;
+    }
+    assign_kept(table);
+    for (size_t i = 0; i < table->plan.len; i++) {
+        struct forward_want *want = &table->plan.items[i];
+
+        if (want->verdict == FORWARD_VERDICT_FORWARD && want->supported && !want->forward &&
+            !want->holder) {
+            assign(table, want);
         }
     }
 }
+
+/* --- opening and closing --- */
 
 /* Lets go of closed forwards whose last connection has ended. */
 static void sweep_leaving(struct forward_table *table)
@@ -237,6 +233,7 @@ static void close_unwanted(struct forward_table *table)
 
     while (*link) {
         struct forward *f = *link;
+        bool listened = f->state == FORWARD_STATE_FORWARDING;
 
         if (f->wanted) {
             link = &f->next;
@@ -249,44 +246,169 @@ static void close_unwanted(struct forward_table *table)
             continue;
         }
         f->listener->ops->stop(f->listener);
-        report(table, FORWARD_EVENT_STOPPING, &f->guest, &f->host, NULL);
+        f->state = FORWARD_STATE_CLOSING;
+        set_reason(f, NULL);
+        if (listened) {
+            forward_report(table, FORWARD_EVENT_STOPPING, f);
+        }
         f->next = table->leaving;
         table->leaving = f;
     }
     sweep_leaving(table);
 }
 
-static void open_missing(struct forward_table *table)
+static int open_at(struct forward_table *table, struct forward *f, bool any_port, struct error *err)
 {
-    for (struct forward *f = table->forwards; f; f = f->next) {
-        scoped(error_done) struct error err = ERROR_INIT;
-        const struct forward_listener_ops *kind;
+    struct forward_endpoint host = f->host;
 
-        if (f->listener) {
-            continue;
+    if (any_port) {
+        host.port = 0;
+    }
+    return forward_listener_kind(&f->host, &f->guest, f->reverse)
+        ->open(&table->env, &host, &f->guest, &f->listener, err);
+}
+
+/* The words of an error with what can be done. Caller frees. */
+static char *full_text(const struct error *err)
+{
+    return err->hint ? xasprintf("%s; %s", error_text(err), err->hint) : xstrdup(error_text(err));
+}
+
+/* 0 listens, 1 will, <0 does not. The reason is set whenever there is something to say. */
+static int open_somewhere(struct forward_table *table, struct forward *f)
+{
+    bool may_remap = f->on_conflict == CONFIG_CONFLICT_REMAP && !f->host.socket && !f->reverse;
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(error_done) struct error ignored = ERROR_INIT;
+    int r = f->spare ? -EADDRINUSE : open_at(table, f, false, &err);
+
+    if (f->spare) {
+        scoped(free) char *host = forward_endpoint_format(&f->host);
+
+        error_set(&err, EADDRINUSE, "%s serves something else of the guest", host);
+    }
+    if ((r == -EADDRINUSE || r == -EACCES) && may_remap && open_at(table, f, true, &ignored) >= 0) {
+        set_reason(f, xasprintf("remapped: %s", error_text(&err)));
+        return 0;
+    }
+    set_reason(f, r < 0 ? full_text(&err) : NULL);
+    return r;
+}
+
+static void open_forward(struct forward_table *table, struct forward *f)
+{
+    int r = open_somewhere(table, f);
+
+    if (r >= 0) {
+        f->said = false;
+        f->state = r ? FORWARD_STATE_OPENING : FORWARD_STATE_FORWARDING;
+        if (r == 0) {
+            forward_report(table, FORWARD_EVENT_FORWARDING, f);
         }
-        kind = forward_listener_kind(&f->host, &f->guest, false);
-        if (kind->open(&table->env, &f->host, &f->guest, &f->listener, &err) == 0) {
-            report(table, FORWARD_EVENT_FORWARDING, &f->guest, &f->host, NULL);
-            f->failed = false;
-        } else if (!f->failed) {
-            f->failed = true;
-            report(table, FORWARD_EVENT_FAILED, &f->guest, &f->host, error_text(&err));
+        return;
+    }
+    f->state = r == -EADDRINUSE ? FORWARD_STATE_CONFLICT : FORWARD_STATE_FAILED;
+    if (!f->said) {
+        f->said = true;
+        forward_report(table, FORWARD_EVENT_FAILED, f);
+    }
+}
+
+/* True when all that is wanted listens, or will. */
+static bool open_missing(struct forward_table *table)
+{
+    bool complete = true;
+
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        if (!f->listener) {
+            open_forward(table, f);
+        }
+        complete &= f->listener != NULL;
+    }
+    return complete;
+}
+
+/* From a listener that became ready late, or lost what it listens on. */
+static void on_listener_changed(struct forward_listener *listener, bool listening,
+                                const char *reason, void *arg)
+{
+    struct forward_table *table = arg;
+    struct forward *f = table->forwards;
+
+    while (f && f->listener != listener) {
+        f = f->next;
+    }
+    if (!f) {
+        return;
+    }
+    set_reason(f, listening ? NULL : xstrdup(reason));
+    f->state = listening ? FORWARD_STATE_FORWARDING
+               : reason  ? FORWARD_STATE_FAILED
+                         : FORWARD_STATE_OPENING;
+    if (f->state != FORWARD_STATE_OPENING) {
+        forward_report(table, listening ? FORWARD_EVENT_FORWARDING : FORWARD_EVENT_FAILED, f);
+    }
+}
+
+/* --- when --- */
+
+void forward_schedule(struct forward_table *table)
+{
+    if (!loop_timer_pending(table->due)) {
+        loop_timer_set(table->due, MAX(table->not_before_ms - loop_now_ms(), 0));
+    }
+}
+
+static void on_retry_time(void *arg)
+{
+    struct forward_table *table = arg;
+
+    table->retry_ms = MIN(table->retry_ms * 2, RETRY_MAX_MS);
+    forward_schedule(table);
+}
+
+static void on_release(uint16_t port, void *arg)
+{
+    struct forward_table *table = arg;
+
+    for (struct forward *f = table->forwards; f; f = f->next) {
+        if (!f->listener && (port == 0 || f->host.port == port)) {
+            forward_schedule(table);
+            return;
         }
     }
 }
 
-static void reconcile(struct forward_table *table)
+static void retry_later(struct forward_table *table)
 {
-    table->full = false;
-    keep_present(table);
-    want_static(table);
-    for (size_t i = 0; i < table->listener_count; i++) {
-        want_listener(table, &table->listeners[i]);
+    if (!table->release) {
+        table->retry_ms = RETRY_MIN_MS;
+        table->release = forward_release_new(table->env.loop, on_release, table);
     }
-    table->full_said = table->full;
+    if (!loop_timer_pending(table->retry)) {
+        loop_timer_set(table->retry, table->retry_ms);
+    }
+}
+
+static void retry_stop(struct forward_table *table)
+{
+    forward_release_free(steal(table->release));
+    loop_timer_set(table->retry, -1);
+}
+
+static void reconcile(struct forward_table *table, bool rules_changed)
+{
+    forward_drop_stale(table);
+    forward_plan_make(&table->plan, &table->rules, table->env.udp, table->listening,
+                      table->listening_count);
+    assign_all(table);
     close_unwanted(table);
-    open_missing(table);
+    if (open_missing(table)) {
+        retry_stop(table);
+    } else {
+        retry_later(table);
+    }
+    forward_report_unserved(table, rules_changed);
 }
 
 static void on_change_due(void *arg)
@@ -294,11 +416,14 @@ static void on_change_due(void *arg)
     struct forward_table *table = arg;
     int64_t began_ms = loop_now_ms(), ended_ms;
 
-    reconcile(table);
+    reconcile(table, !table->started);
+    table->started = true;
     ended_ms = loop_now_ms();
     /* What began at the end of a millisecond has not taken one. */
     table->not_before_ms = ended_ms + IDLE_SHARE * MAX(ended_ms - began_ms - 1, 0);
 }
+
+/* --- outside --- */
 
 struct forward_table *forward_table_new(const struct forward_env *env,
                                         const struct config_port_forward *rules, size_t rule_count,
@@ -308,12 +433,13 @@ struct forward_table *forward_table_new(const struct forward_env *env,
     struct forward_table *table = xnew(struct forward_table);
 
     table->env = *env;
-    table->rules = rules;
-    table->rule_count = rule_count;
-    table->ssh_port = ssh_port;
+    table->env.changed = on_listener_changed;
+    table->env.arg = table;
+    forward_rules_init(&table->rules, rules, rule_count, ssh_port);
     table->events = events;
     table->events_arg = events_arg;
     table->due = loop_timer_new(env->loop, on_change_due, table);
+    table->retry = loop_timer_new(env->loop, on_retry_time, table);
     return table;
 }
 
@@ -322,60 +448,79 @@ void forward_table_free(struct forward_table *table)
     if (!table) {
         return;
     }
+    forward_release_free(table->release);
     forward_free_all(table->forwards);
     forward_free_all(table->leaving);
     loop_timer_free(table->due);
-    free(table->listeners);
+    loop_timer_free(table->retry);
+    forward_plan_done(&table->plan);
+    forward_rules_done(&table->rules);
+    free(table->listening);
     free(table);
 }
 
-static struct forward_endpoint endpoint_of(const struct peer_port *port)
+void forward_table_start(struct forward_table *table)
 {
-    return (struct forward_endpoint){
-        .proto = port->proto, .address = port->address, .port = port->port};
-}
-
-static void remove_listener(struct forward_table *table, const struct forward_endpoint *endpoint)
-{
-    for (size_t i = 0; i < table->listener_count; i++) {
-        if (forward_endpoint_equal(&table->listeners[i].endpoint, endpoint)) {
-            memmove(&table->listeners[i], &table->listeners[i + 1],
-                    (table->listener_count - i - 1) * sizeof(*table->listeners));
-            table->listener_count--;
-            return;
-        }
+    if (!table->started) {
+        on_change_due(table);
     }
 }
 
-void forward_table_update(struct forward_table *table, bool snapshot, const struct peer_port *added,
-                          size_t added_count, const struct peer_port *removed, size_t removed_count)
+/* Whether a forward of the rule in front, which needs no listener, failed; and then why. */
+static int front_failure(const struct forward_table *table, struct error *err)
 {
-    if (snapshot) {
-        table->listener_count = 0;
-    }
-    for (size_t i = 0; i < removed_count; i++) {
-        struct forward_endpoint endpoint = endpoint_of(&removed[i]);
+    for (size_t i = 0; i < table->plan.len; i++) {
+        const struct forward_want *want = &table->plan.items[i];
+        const struct forward *f = want->forward;
+        scoped(free) char *reason = NULL;
 
-        remove_listener(table, &endpoint);
-    }
-    for (size_t i = 0; i < added_count; i++) {
-        struct forward_endpoint endpoint = endpoint_of(&added[i]);
-
-        if (endpoint.proto != CONFIG_PROTO_TCP || is_present(table, &endpoint)) {
+        if (want->rule != 0 || !want->of_rule || (f && f->listener)) {
             continue;
         }
-        if (table->listener_count >= LISTENERS_MAX) {
-            if (!table->too_many_said) {
-                table->too_many_said = true;
-                log_warn("the guest reports more than %d listeners, ignoring the rest",
-                         LISTENERS_MAX);
-            }
-            break;
+        if (!f) {
+            forward_unserved(table, want, &reason);
         }
-        array_reserve(table->listeners, table->listener_alloc, table->listener_count + 1);
-        table->listeners[table->listener_count++] = (struct listener){.endpoint = endpoint};
+        return error_set(err, EADDRINUSE, "%s", f ? f->reason : reason);
     }
-    if (!loop_timer_pending(table->due)) {
-        loop_timer_set(table->due, MAX(table->not_before_ms - loop_now_ms(), 0));
+    return 0;
+}
+
+static void drop_rule(struct forward_table *table, size_t index)
+{
+    forward_rules_drop(&table->rules, index);
+    if (table->started) {
+        reconcile(table, false);
     }
+}
+
+int forward_table_add(struct forward_table *table, const struct config_port_forward *rule,
+                      bool temporary, struct error *err)
+{
+    int r;
+
+    if (forward_rules_find(&table->rules, rule) >= 0) {
+        return error_set(err, EEXIST, "there is such a rule already");
+    }
+    forward_rules_put_first(&table->rules, rule, temporary);
+    if (!table->started) {
+        return 0;
+    }
+    reconcile(table, true);
+    r = rule->on_conflict == CONFIG_CONFLICT_FAIL ? front_failure(table, err) : 0;
+    if (r < 0) {
+        drop_rule(table, 0);
+    }
+    return r;
+}
+
+int forward_table_remove(struct forward_table *table, const struct config_port_forward *rule,
+                         struct error *err)
+{
+    int index = forward_rules_find(&table->rules, rule);
+
+    if (index < 0) {
+        return error_set(err, ENOENT, "there is no such rule");
+    }
+    drop_rule(table, (size_t)index);
+    return 0;
 }

@@ -27,10 +27,17 @@ enum peer_stage { /* lima.guest.v1.Stage.Name */
                   PEER_STAGE_FAILED,
 };
 
+enum peer_origin {                         /* lima.guest.v1.Port.Origin */
+                   PEER_ORIGIN_SOCKET,     /* a process of the guest's own network listens */
+                   PEER_ORIGIN_CONTAINER,  /* an address translation leads to a container */
+                   PEER_ORIGIN_KUBERNETES, /* a NodePort or LoadBalancer service */
+};
+
 struct peer_port {
     enum config_proto proto; /* TCP or UDP */
     struct config_address address;
     uint16_t port;
+    enum peer_origin origin;
 };
 
 struct peer_info { /* all strings printable, borrowed during the call */

@@ -245,6 +245,19 @@ int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *
     return 0;
 }
 
+/* An origin of a later version is none of those that matter here. */
+static enum peer_origin origin_decode(int origin)
+{
+    switch (origin) {
+    case LIMA__GUEST__V1__PORT__ORIGIN__CONTAINER:
+        return PEER_ORIGIN_CONTAINER;
+    case LIMA__GUEST__V1__PORT__ORIGIN__KUBERNETES:
+        return PEER_ORIGIN_KUBERNETES;
+    default:
+        return PEER_ORIGIN_SOCKET;
+    }
+}
+
 static int port_decode(const port_msg *m, struct peer_port *ret)
 {
     struct config_address *address = &ret->address;
@@ -253,6 +266,7 @@ static int port_decode(const port_msg *m, struct peer_port *ret)
         return -EBADMSG;
     }
     ret->port = (uint16_t)m->port;
+    ret->origin = origin_decode(m->origin);
     ret->proto =
         m->protocol == LIMA__GUEST__V1__PORT__PROTOCOL__TCP ? CONFIG_PROTO_TCP : CONFIG_PROTO_UDP;
     if (m->address.len == sizeof(address->v4)) {
