@@ -2,8 +2,11 @@
 /* Where something in the guest listens, or shall. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "config/config.h"
+
+#define PEER_DATAGRAM_MAX 65507 /* bytes, as UDP over IPv4 has it */
 
 enum peer_network {
     PEER_NETWORK_TCP,
@@ -15,6 +18,7 @@ struct peer_address {
     enum peer_network network;
     struct config_address address; /* TCP, UDP */
     uint16_t port;                 /* TCP, UDP */
-    const char *path;              /* UNIX: absolute; borrowed */
-    const char *user;              /* UNIX: with whose rights; NULL: root's; borrowed */
+    bool named;       /* TCP, UDP: a rule names the address, so it need not be the guest's own */
+    const char *path; /* UNIX: absolute; borrowed */
+    const char *user; /* UNIX: with whose rights; NULL: root's; borrowed */
 };

@@ -25,12 +25,6 @@
 #define READ_SIZE  (128u << 10)
 #define READ_TURNS 4 /* reads before other events of the loop get their turn */
 
-struct peer_tunnel {
-    struct call call; /* first: freed as one */
-    peer_tunnel_fn done;
-    void *arg;
-};
-
 struct peer {
     struct loop *loop;
     const struct peer_events *events;
@@ -274,53 +268,6 @@ static void info_start(struct peer *peer)
     wire_put_info_request(&call->request, LIMA_VERSION);
     if (!call_start(call)) {
         peer->failed = true;
-    }
-}
-
-/* ---- Tunnel ---- */
-
-static int on_tunnel_accepted(struct call *call)
-{
-    struct peer_tunnel *tunnel = container_of(call, struct peer_tunnel, call);
-    peer_tunnel_fn done = tunnel->done;
-    void *arg = tunnel->arg;
-
-    done(0, call_take(call), arg);
-    return CALL_TAKEN;
-}
-
-static void on_tunnel_ended(struct call *call, int r, const char *text)
-{
-    struct peer_tunnel *tunnel = container_of(call, struct peer_tunnel, call);
-    peer_tunnel_fn done = tunnel->done;
-    void *arg = tunnel->arg;
-
-    call_free(call);
-    done(r ? r : -EPROTO, NULL, arg);
-}
-
-static const struct call_ops tunnel_ops = {
-    .accepted = on_tunnel_accepted,
-    .ended = on_tunnel_ended,
-};
-
-struct peer_tunnel *peer_tunnel_open(struct peer *peer, const struct config_address *address,
-                                     uint16_t port, peer_tunnel_fn done, void *arg)
-{
-    struct peer_tunnel *tunnel = xnew(struct peer_tunnel);
-
-    static_assert(offsetof(struct peer_tunnel, call) == 0, "freed through its call");
-    tunnel->done = done;
-    tunnel->arg = arg;
-    call_init(&tunnel->call, peer, &tunnel_ops, "Tunnel");
-    wire_put_tunnel_request(&tunnel->call.request, address, port);
-    return call_start(&tunnel->call) ? tunnel : NULL;
-}
-
-void peer_tunnel_cancel(struct peer_tunnel *tunnel)
-{
-    if (tunnel) {
-        call_free(&tunnel->call);
     }
 }
 

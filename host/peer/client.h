@@ -91,16 +91,3 @@ void peer_detach(struct peer *peer);
 bool peer_is_up(const struct peer *peer);
 /* The guest has named this service or event among its features. False while it is not up. */
 bool peer_has(const struct peer *peer, const char *feature);
-
-/*
- * Opens a tunnel to a TCP address in the guest. @done comes once: 0 and the connected stream, whose
- * ops the callee sets at once, or -errno (the guest's own, ECONNREFUSED and the like; ENOTCONN:
- * session down or lost), never before this has returned. NULL while the session is down, or when
- * the mux carries all the streams it can: no @done comes then. peer_tunnel_cancel() before @done
- * came drops the tunnel and @done does not come.
- */
-struct peer_tunnel;
-typedef void (*peer_tunnel_fn)(int r, struct mux_stream *stream, void *arg);
-struct peer_tunnel *peer_tunnel_open(struct peer *peer, const struct config_address *address,
-                                     uint16_t port, peer_tunnel_fn done, void *arg);
-void peer_tunnel_cancel(struct peer_tunnel *tunnel);

@@ -2,6 +2,7 @@
 #include "peer/dialer.h"
 
 #include <assert.h>
+#include "peer/tunnel.h"
 
 struct dialing *dialer_open(struct dialer *dialer, const struct peer_address *to, dialer_fn done,
                             void *arg)
@@ -65,10 +66,7 @@ static struct peer *peer_of(const struct dialer *dialer)
 static struct dialing *on_peer_open(struct dialer *dialer, const struct peer_address *to,
                                     dialer_fn done, void *arg)
 {
-    if (to->network != PEER_NETWORK_TCP) {
-        return NULL;
-    }
-    return (struct dialing *)peer_tunnel_open(peer_of(dialer), &to->address, to->port, done, arg);
+    return (struct dialing *)peer_tunnel_open(peer_of(dialer), to, done, arg);
 }
 
 static void on_peer_cancel(struct dialer *dialer, struct dialing *dialing)

@@ -21,6 +21,7 @@ typedef Lima__Guest__V1__Ports ports_msg;
 typedef Lima__Guest__V1__Script script_msg;
 typedef Lima__Guest__V1__Stage stage_msg;
 typedef Lima__Guest__V1__StreamReply reply_msg;
+typedef Lima__Guest__V1__TunnelRequest tunnel_msg;
 
 struct text_field {
     size_t offset; /* of a char * in the message */
@@ -96,15 +97,56 @@ void wire_put_events_request(struct buf *out)
     put_message(out, &message.base);
 }
 
-void wire_put_tunnel_request(struct buf *out, const struct config_address *address, uint16_t port)
+static void fill_tunnel_request(tunnel_msg *message, const struct peer_address *to)
 {
-    Lima__Guest__V1__TunnelRequest message = LIMA__GUEST__V1__TUNNEL_REQUEST__INIT;
+    static const Lima__Guest__V1__TunnelRequest__Network networks[] = {
+        [PEER_NETWORK_TCP] = LIMA__GUEST__V1__TUNNEL_REQUEST__NETWORK__TCP,
+        [PEER_NETWORK_UDP] = LIMA__GUEST__V1__TUNNEL_REQUEST__NETWORK__UDP,
+        [PEER_NETWORK_UNIX] = LIMA__GUEST__V1__TUNNEL_REQUEST__NETWORK__UNIX,
+    };
+    const struct config_address *address = &to->address;
     bool v4 = address->family == AF_INET;
 
-    message.network = LIMA__GUEST__V1__TUNNEL_REQUEST__NETWORK__TCP;
-    message.address.data = v4 ? (uint8_t *)&address->v4 : (uint8_t *)&address->v6;
-    message.address.len = v4 ? sizeof(address->v4) : sizeof(address->v6);
-    message.port = port;
+    message->network = networks[to->network];
+    if (to->network == PEER_NETWORK_UNIX) {
+        message->path = (char *)to->path;
+        message->user = (char *)(to->user ? to->user : "");
+        return;
+    }
+    message->address.data = v4 ? (uint8_t *)&address->v4 : (uint8_t *)&address->v6;
+    message->address.len = v4 ? sizeof(address->v4) : sizeof(address->v6);
+    message->port = to->port;
+    message->named = to->named;
+}
+
+void wire_put_tunnel_request(struct buf *out, const struct peer_address *to)
+{
+    tunnel_msg message = LIMA__GUEST__V1__TUNNEL_REQUEST__INIT;
+
+    fill_tunnel_request(&message, to);
+    put_message(out, &message.base);
+}
+
+void wire_put_listen_request(struct buf *out, const struct peer_address *at, unsigned mode)
+{
+    Lima__Guest__V1__ListenRequest message = LIMA__GUEST__V1__LISTEN_REQUEST__INIT;
+    tunnel_msg same = LIMA__GUEST__V1__TUNNEL_REQUEST__INIT;
+
+    fill_tunnel_request(&same, at);
+    message.network = same.network;
+    message.address = same.address;
+    message.port = same.port;
+    message.path = same.path;
+    message.user = same.user;
+    message.mode = mode;
+    put_message(out, &message.base);
+}
+
+void wire_put_accept_request(struct buf *out, uint64_t id)
+{
+    Lima__Guest__V1__AcceptRequest message = LIMA__GUEST__V1__ACCEPT_REQUEST__INIT;
+
+    message.id = id;
     put_message(out, &message.base);
 }
 
@@ -413,4 +455,25 @@ void wire_stream_reply_done(struct wire_stream_reply *reply)
         lima__guest__v1__stream_reply__free_unpacked(reply->decoded, NULL);
     }
     *reply = (struct wire_stream_reply){0};
+}
+
+int wire_incoming_decode(const uint8_t *data, size_t len, struct wire_incoming *ret)
+{
+    Lima__Guest__V1__Incoming *message = lima__guest__v1__incoming__unpack(NULL, len, data);
+    bool sound = message != NULL;
+
+    *ret = (struct wire_incoming){0};
+    if (message && message->kind_case == LIMA__GUEST__V1__INCOMING__KIND_LISTENING) {
+        sound = message->listening->port <= UINT16_MAX;
+        ret->listening = true;
+        ret->port = (uint16_t)message->listening->port;
+    } else if (message && message->kind_case == LIMA__GUEST__V1__INCOMING__KIND_ACCEPTED) {
+        sound = message->accepted->id != 0;
+        ret->accepted = true;
+        ret->id = message->accepted->id;
+    }
+    if (message) {
+        lima__guest__v1__incoming__free_unpacked(message, NULL);
+    }
+    return sound ? 0 : -EBADMSG;
 }

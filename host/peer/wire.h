@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "peer/address.h"
 #include "peer/client.h"
 
 #define WIRE_PROTOCOL 1 /* version of guest.proto that this side speaks */
@@ -19,7 +20,9 @@ void wire_put_open(struct buf *out, const char *service);
 void wire_put_stream_reply(struct buf *out, int error, const char *text);
 void wire_put_info_request(struct buf *out, const char *version);
 void wire_put_events_request(struct buf *out);
-void wire_put_tunnel_request(struct buf *out, const struct config_address *address, uint16_t port);
+void wire_put_tunnel_request(struct buf *out, const struct peer_address *to);
+void wire_put_listen_request(struct buf *out, const struct peer_address *at, unsigned mode);
+void wire_put_accept_request(struct buf *out, uint64_t id);
 
 /*
  * The decoders hand what they have decoded to a callback, for whose time it lives. They return
@@ -37,3 +40,12 @@ struct wire_stream_reply {
 
 int wire_stream_reply_decode(const uint8_t *data, size_t len, struct wire_stream_reply *ret);
 void wire_stream_reply_done(struct wire_stream_reply *reply);
+
+/* What a listener of the guest says; a kind that we don't know has neither flag. */
+struct wire_incoming {
+    bool listening, accepted;
+    uint16_t port; /* listening */
+    uint64_t id;   /* accepted; not 0 */
+};
+
+int wire_incoming_decode(const uint8_t *data, size_t len, struct wire_incoming *ret);

@@ -13,6 +13,7 @@
 #include "guest.pb.h"
 #include "mux/delimited.h"
 #include "peer/client.h"
+#include "peer/tunnel.h"
 
 #define BIG (3u << 20)
 
@@ -460,7 +461,8 @@ static const struct config_address loopback = {.family = AF_INET, .v4.s_addr = 0
 static void user_open(struct user *user)
 {
     *user = (struct user){0};
-    user->tunnel = peer_tunnel_open(peer, &loopback, 8080, on_tunnel_done, user);
+    user->tunnel = peer_tunnel_open(peer, &(struct peer_address){.address = loopback, .port = 8080},
+                                    on_tunnel_done, user);
     assert_non_null(user->tunnel);
     assert_false(user->done);
 }
@@ -517,7 +519,8 @@ static void test_end_of_file_closes_the_transport(void **state)
     assert_int_equal(disconnects, 1);
     assert_true(user.done);
     assert_int_equal(user.result, -ENOTCONN);
-    assert_null(peer_tunnel_open(peer, &loopback, 1, on_tunnel_done, &user));
+    assert_null(peer_tunnel_open(peer, &(struct peer_address){.address = loopback, .port = 1},
+                                 on_tunnel_done, &user));
     attach(false);
     RUN_UNTIL(stages == 2);
     assert_int_equal(connects, 2);

@@ -197,13 +197,18 @@ static void test_each_message_survives_both_codecs(void **state)
 static void test_requests_are_what_the_guest_reads(void **state)
 {
     scoped(buf_done) struct buf out = BUF_INIT;
-    struct config_address address = {.family = AF_INET, .v4.s_addr = htonl(0x7f000001)};
+    struct peer_address to = {.address = {.family = AF_INET, .v4.s_addr = htonl(0x7f000001)},
+                              .port = 8080};
+    struct peer_address path = {.network = PEER_NETWORK_UNIX, .path = "/run/x.sock", .user = "u"};
+    lima_guest_v1_ListenRequest listen = lima_guest_v1_ListenRequest_init_zero;
     lima_guest_v1_StreamOpen open = lima_guest_v1_StreamOpen_init_zero;
     lima_guest_v1_TunnelRequest request = lima_guest_v1_TunnelRequest_init_zero;
     pb_istream_t stream;
 
     wire_put_open(&out, "Tunnel");
-    wire_put_tunnel_request(&out, &address, 8080);
+    wire_put_tunnel_request(&out, &to);
+    wire_put_tunnel_request(&out, &path);
+    wire_put_listen_request(&out, &path, 0660);
     stream = pb_istream_from_buffer((uint8_t *)out.data, out.len);
     assert_true(pb_decode_ex(&stream, lima_guest_v1_StreamOpen_fields, &open, PB_DECODE_DELIMITED));
     assert_string_equal(open.service, "Tunnel");
@@ -212,7 +217,58 @@ static void test_requests_are_what_the_guest_reads(void **state)
     assert_int_equal(request.port, 8080);
     assert_int_equal(request.address.size, 4);
     assert_memory_equal(request.address.bytes, "\x7f\0\0\1", 4);
+    assert_true(
+        pb_decode_ex(&stream, lima_guest_v1_TunnelRequest_fields, &request, PB_DECODE_DELIMITED));
+    assert_int_equal(request.network, lima_guest_v1_TunnelRequest_Network_UNIX);
+    assert_string_equal(request.path, "/run/x.sock");
+    assert_string_equal(request.user, "u");
+    assert_true(
+        pb_decode_ex(&stream, lima_guest_v1_ListenRequest_fields, &listen, PB_DECODE_DELIMITED));
+    assert_int_equal(listen.network, lima_guest_v1_TunnelRequest_Network_UNIX);
+    assert_string_equal(listen.path, "/run/x.sock");
+    assert_string_equal(listen.user, "u");
+    assert_int_equal(listen.mode, 0660);
     assert_int_equal(stream.bytes_left, 0);
+}
+
+static void test_what_a_listener_says_is_checked(void **state)
+{
+    static const struct {
+        pb_size_t kind;
+        uint64_t value;
+        int r;
+    } cases[] = {
+        {lima_guest_v1_Incoming_listening_tag, 0, 0},
+        {lima_guest_v1_Incoming_listening_tag, 65535, 0},
+        {lima_guest_v1_Incoming_listening_tag, 65536, -EBADMSG},
+        {lima_guest_v1_Incoming_accepted_tag, UINT64_MAX, 0},
+        {lima_guest_v1_Incoming_accepted_tag, 0, -EBADMSG},
+        {0, 0, 0}, /* none that we know: skipped */
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        lima_guest_v1_Incoming message = {.which_kind = cases[i].kind};
+        struct wire_incoming got;
+        uint8_t bytes[64];
+        bool listening = cases[i].kind == lima_guest_v1_Incoming_listening_tag;
+        bool accepted = cases[i].kind == lima_guest_v1_Incoming_accepted_tag;
+        size_t len;
+
+        if (listening) {
+            message.kind.listening.port = (uint32_t)cases[i].value;
+        } else {
+            message.kind.accepted.id = cases[i].value;
+        }
+        len = nano_encode(lima_guest_v1_Incoming_fields, &message, bytes, sizeof(bytes));
+        assert_int_equal(wire_incoming_decode(bytes, len, &got), cases[i].r);
+        if (cases[i].r == 0) {
+            assert_int_equal(got.listening, listening);
+            assert_int_equal(got.accepted, accepted);
+            assert_int_equal(accepted ? got.id : got.port, cases[i].value);
+        }
+    }
+    assert_int_equal(wire_incoming_decode((const uint8_t *)"\xff", 1, &(struct wire_incoming){0}),
+                     -EBADMSG);
 }
 
 /* ---- what is checked ---- */
@@ -531,6 +587,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_each_message_survives_both_codecs),
         T(test_requests_are_what_the_guest_reads),
+        T(test_what_a_listener_says_is_checked),
         T(test_the_longest_messages_of_the_guest_are_taken),
         T(test_ports_are_addresses_of_either_family),
         T(test_ports_that_are_none_are_refused),
