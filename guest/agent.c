@@ -24,6 +24,7 @@
 #include "program.h"
 #include "rpc.h"
 #include "seed.h"
+#include "services.h"
 #include "steps.h"
 #include "system.h"
 #include "transport.h"
@@ -45,6 +46,7 @@ struct agent {
     struct health_options health;
     struct upgrade *upgrade;
     struct listeners *listeners;
+    struct services *services; /* of other programs */
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -281,6 +283,16 @@ static void add_services(struct agent *agent)
          .has_request = true,
          .serve = tunnels_serve_accept,
          .arg = agent->tunnels},
+        {.name = "Register",
+         .from = RPC_FROM_GUEST,
+         .has_request = true,
+         .serve = services_register,
+         .arg = agent->services},
+        {.name = "Accept",
+         .from = RPC_FROM_GUEST,
+         .has_request = true,
+         .serve = services_accept,
+         .arg = agent->services},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
 
@@ -411,7 +423,8 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     agent->tunnels = tunnels_new(agent->loop, agent->incoming);
     agent->listeners = listeners_new(agent->loop, agent->incoming);
     open_services(agent, options);
-    agent->rpc = rpc_new(NULL);
+    agent->services = services_new(agent->incoming);
+    agent->rpc = rpc_new(&(struct rpc_service){.serve = services_serve, .arg = agent->services});
     add_services(agent);
     agent->links = links_new(agent->loop, agent->rpc);
     if (options->socket &&
@@ -442,6 +455,7 @@ static void close_all(struct agent *agent)
     rpc_free(agent->rpc);
     listeners_free(agent->listeners);
     tunnels_free(agent->tunnels);
+    services_free(agent->services);
     incoming_free(agent->incoming);
     events_free(agent->events);
     mux_free(agent->mux);
