@@ -203,6 +203,13 @@ static void on_ports_changed(struct ports *ports, void *arg)
     }
 }
 
+static void on_udp_wanted(const struct udp_range *ranges, size_t count, void *arg)
+{
+    struct agent *agent = arg;
+
+    ports_want_udp(agent->ports, ranges, count);
+}
+
 static void on_boot_replaced(const char *path, void *arg)
 {
     struct agent *agent = arg;
@@ -414,11 +421,16 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     if (!options->no_boot) {
         load_drivers(agent);
     }
-    r = ports_open(agent->loop, on_ports_changed, agent, &agent->ports, err);
+    r = ports_open(&(struct ports_options){.loop = agent->loop,
+                                           .no_bpf = options->no_bpf,
+                                           .changed = on_ports_changed,
+                                           .arg = agent},
+                   &agent->ports, err);
     if (r < 0) {
         return r;
     }
     agent->events = events_new(ports_current(agent->ports));
+    events_set_wanted(agent->events, on_udp_wanted, agent);
     agent->incoming = incoming_new(agent->loop, INCOMING_WAIT_MS);
     agent->tunnels = tunnels_new(agent->loop, agent->incoming);
     agent->listeners = listeners_new(agent->loop, agent->incoming);
