@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "agent/banner.h"
 #include "agent/boot.h"
+#include "agent/carrier.h"
 #include "agent/pidfile.h"
 #include "agent/ports.h"
 #include "agent/sshport.h"
@@ -30,7 +31,6 @@
 #include "instance/layout.h"
 #include "peer/client.h"
 #include "peer/gate.h"
-#include "peer/dialer.h"
 #include "ssh/ssh.h"
 #include "util/file.h"
 #include "util/process.h"
@@ -61,7 +61,8 @@ struct agent {
     struct console_watch *console;
 
     struct peer *peer;
-    struct peer_dialer tunnels;
+    bool wants_ssh; /* for forwards */
+    struct carrier *carrier;
     struct loop_timer *reconnect;
     int64_t reconnect_ms;
     struct ports *ports;
@@ -217,7 +218,7 @@ static void on_peer_connected(const struct peer_info *info, void *arg)
     a->reconnect_ms = RECONNECT_MIN_MS;
     log_debug("guest agent %s on %s, kernel %s, boot %s", info->agent_version, info->os,
               info->kernel, info->boot_id);
-    dialer_changed(&a->tunnels.dialer);
+    carrier_peer_changed(a->carrier, info->boot_id);
 }
 
 static void on_peer_disconnected(void *arg)
@@ -225,7 +226,7 @@ static void on_peer_disconnected(void *arg)
     struct agent *a = arg;
 
     log_debug("the session with the guest agent ended");
-    dialer_changed(&a->tunnels.dialer);
+    carrier_peer_changed(a->carrier, NULL);
 }
 
 static void on_peer_closed(void *arg)
@@ -240,6 +241,9 @@ static void on_peer_stage(enum peer_stage stage, const char *detail, const char 
 
     log_debug("guest stage %d at %.3f s: %s", stage, (double)uptime_us / 1e6, detail);
     boot_stage(a->boot, stage, detail);
+    if (stage == PEER_STAGE_SSH) {
+        carrier_ssh_answers(a->carrier);
+    }
 }
 
 static void on_peer_script(const struct peer_script *script, void *arg)
@@ -284,6 +288,7 @@ static void on_banner_answer(void *arg)
 {
     struct agent *a = arg;
 
+    carrier_ssh_answers(a->carrier);
     boot_ssh_answers(a->boot);
 }
 
@@ -514,8 +519,8 @@ static int open_instance(struct agent *a, struct error *err)
         return error_set(err, EINVAL, "instance '%s': %s", a->inst->name, text);
     }
     a->config = a->inst->config;
-    r = driver_find(a->config->vm_type, &a->ops, err);
-    if (r < 0) {
+    if ((r = driver_find(a->config->vm_type, &a->ops, err)) < 0 ||
+        (r = carrier_wants_ssh(&a->wants_ssh, err)) < 0) {
         return r;
     }
     return ssh_keys_ensure(a->options->lima_home, a->config->ssh.load_dot_ssh_pub_keys,
@@ -532,10 +537,27 @@ static void open_gate(struct agent *a)
     }
 }
 
+static void open_forwards(struct agent *a)
+{
+    struct carrier_options options = {
+        .peer = a->peer,
+        .ssh = a->wants_ssh,
+        .plain = a->config->plain,
+        .lima_home = a->options->lima_home,
+        .ssh_port = a->ssh_port,
+        .user = a->config->user.name,
+    };
+    struct forward_env env = {.loop = a->loop, .user = a->config->user.name};
+
+    a->carrier = carrier_new(a->loop, &options);
+    env.dialer = carrier_dialer(a->carrier);
+    env.udp = carrier_has_udp(a->carrier);
+    env.peer = a->config->plain ? NULL : a->peer;
+    a->ports = ports_new(&env, a->options->lima_home, a->config, a->ssh_port, on_ports_happened, a);
+}
+
 static int build(struct agent *a, struct error *err)
 {
-    struct forward_env env = {
-        .loop = a->loop, .dialer = &a->tunnels.dialer, .user = a->config->user.name};
     int r;
 
     a->sigint = loop_signal_new(a->loop, SIGINT, on_stop_signal, a);
@@ -545,13 +567,12 @@ static int build(struct agent *a, struct error *err)
     a->reconnect_ms = RECONNECT_MIN_MS;
     a->boot = boot_new(&boot_events, a);
     a->console = console_watch_new();
-    a->peer = env.peer = peer_new(a->loop, &peer_events, a);
-    peer_dialer_init(&a->tunnels, a->peer);
+    a->peer = peer_new(a->loop, &peer_events, a);
     r = a->inst->driver_pid ? take_over_vm(a, err) : start_vm(a, err);
     if (r < 0) {
         return r;
     }
-    a->ports = ports_new(&env, a->options->lima_home, a->config, a->ssh_port, on_ports_happened, a);
+    open_forwards(a);
     open_gate(a);
     return api_server_new(a->loop, a->options->socket, routes, a, &a->server, err);
 }
@@ -561,6 +582,7 @@ static void take_down(struct agent *a)
     api_server_free(a->server);
     gate_close(a->gate);
     ports_free(a->ports);
+    carrier_free(a->carrier);
     banner_free(a->banner);
     peer_free(a->peer);
     if (a->driver) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Key files, shared by the files of this folder: what is authorised is also what ssh offers. */
+/* Key files: what is authorised is also what ssh offers, and the host agent logs in with. */
 #pragma once
 
 #include "util/strv.h"

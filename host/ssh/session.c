@@ -24,7 +24,7 @@
 #define WAIT_MS           10000 /* for a session */
 #define ALIVE_EVERY_MS    15000
 #define ALIVE_PATIENCE_MS 120000 /* a VM that is stopped for a minute keeps its connections */
-#define START_PATIENCE_MS 2000
+#define START_PATIENCE_MS 5000
 
 struct ssh_dialing {
     TAILQ_ENTRY(ssh_dialing) entry;
@@ -281,6 +281,17 @@ static void forget_cancelled(struct ssh_session *s)
     }
 }
 
+/* Forgets the link and what depended on it. */
+static void drop_link(struct ssh_session *s)
+{
+    s->up = false;
+    loop_timer_set(s->alive, -1);
+    drop_members(s);
+    forget_cancelled(s);
+    ssh_link_free(steal(s->link));
+    watch_patience(s);
+}
+
 static void on_link_down(const struct error *why, void *arg)
 {
     struct ssh_session *s = arg;
@@ -289,16 +300,12 @@ static void on_link_down(const struct error *why, void *arg)
     if (s->up && loop_now_ms() - s->up_since_ms >= STEADY_MS) {
         s->pause_ms = PAUSE_MIN_MS;
     }
-    s->up = false;
-    loop_timer_set(s->alive, -1);
-    drop_members(s);
-    forget_cancelled(s);
-    s->link = NULL;
+    s->link = NULL; /* @why is its */
+    drop_link(s);
     loop_timer_set(s->pause, s->pause_ms);
     s->pause_ms = MIN(s->pause_ms * 2, PAUSE_MAX_MS);
-    watch_patience(s);
     s->events->changed(false, why, s->arg);
-    ssh_link_free(link); /* @why is its */
+    ssh_link_free(link);
 }
 
 static const struct ssh_link_events link_events = {
@@ -374,6 +381,12 @@ void ssh_session_start(struct ssh_session *s)
     } else {
         ssh_link_probe(s->link, START_PATIENCE_MS);
     }
+}
+
+void ssh_session_stop(struct ssh_session *s)
+{
+    loop_timer_set(s->pause, -1);
+    drop_link(s);
 }
 
 bool ssh_session_is_up(const struct ssh_session *s)

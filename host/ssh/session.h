@@ -41,9 +41,14 @@ void ssh_session_free(struct ssh_session *session);
 SCOPED_PTR(struct ssh_session, ssh_session_free)
 /*
  * The other end is (again) known to be there: connects now. Of a session that is up it wants a sign
- * of life, and connects anew if none comes within 2 s.
+ * of life, and connects anew if none comes within 5 s.
  */
 void ssh_session_start(struct ssh_session *session);
+/*
+ * The other end is known to be gone: drops the session with its streams, without a call of
+ * changed(), and idles until it is started. What is being opened waits for that.
+ */
+void ssh_session_stop(struct ssh_session *session);
 bool ssh_session_is_up(const struct ssh_session *session);
 
 struct ssh_target {
