@@ -10,6 +10,7 @@ struct forward_endpoint {
     enum config_proto proto; /* TCP or UDP; a socket counts as TCP */
     struct config_address address;
     uint16_t port;
+    bool named;         /* a rule names the address: the guest's agent may dial it if not its own */
     const char *socket; /* path, then address and port mean nothing; borrowed. NULL: none */
 };
 

@@ -5,8 +5,8 @@ const struct forward_listener_ops *forward_listener_kind(const struct forward_en
                                                          const struct forward_endpoint *guest,
                                                          bool reverse)
 {
-    if (reverse || host->proto == CONFIG_PROTO_UDP) {
-        return NULL;
+    if (reverse) {
+        return &forward_reverse_ops;
     }
-    return &forward_tcp_ops;
+    return host->proto == CONFIG_PROTO_UDP ? &forward_udp_ops : &forward_tcp_ops;
 }

@@ -27,9 +27,10 @@ typedef void (*forward_listener_fn)(struct forward_listener *listener, bool list
 struct forward_env {
     struct loop *loop;
     struct dialer *dialer;
-    struct peer *peer; /* for reverse; NULL: there is none */
-    bool udp;          /* the dialer carries it */
-    const char *user;  /* whose rights guest sockets are dialled and made with */
+    struct peer *peer;    /* for reverse; NULL: there is none */
+    bool udp;             /* the dialer carries it */
+    unsigned udp_idle_ms; /* a UDP client that is quiet so long is forgotten; 0: 90 s */
+    const char *user;     /* whose rights guest sockets are dialled and made with */
     forward_listener_fn changed;
     void *arg;
 };
@@ -59,6 +60,8 @@ struct forward_listener {
 };
 
 extern const struct forward_listener_ops forward_tcp_ops;
+extern const struct forward_listener_ops forward_udp_ops;
+extern const struct forward_listener_ops forward_reverse_ops;
 
 /* The kind that carries @guest to @host (@reverse: @host's socket to @guest's). */
 const struct forward_listener_ops *forward_listener_kind(const struct forward_endpoint *host,

@@ -58,7 +58,7 @@ void forward_rule_ends(const struct config_port_forward *rule, enum config_proto
         return;
     }
     *ret_guest = (struct forward_endpoint){
-        .proto = proto, .address = rule->guest_ip, .port = (uint16_t)port};
+        .proto = proto, .address = rule->guest_ip, .port = (uint16_t)port, .named = true};
     *ret_host = host_side(rule, proto, port);
 }
 

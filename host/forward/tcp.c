@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection lives through these states:
- *
- *   dialling   accepted; the tunnel is being opened; the socket is not read yet
- *   carrying   both directions copy
- *   draining   the stream has ended in both directions; what it brought is still being written
- *
- * Host to guest: the socket is read only while the stream has room, straight into the stream;
- * nothing is kept here. Guest to host: written to the socket at once, what does not fit waits in
- * @pending, which the credit of the stream bounds, as bytes are acknowledged to the peer only when
- * the socket took them.
+ * A connection that was accepted waits until the guest has been dialled; then carry.h has it.
  *
  * While no connection can be accepted (too many of them, or no descriptor is left) the listener is
  * not watched, because it would be readable all the time. The end of a connection resumes it, and
@@ -24,14 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/log.h"
 #include "forward/bind.h"
+#include "forward/carry.h"
 #include "util/file.h"
 #include "util/path.h"
 
 #define BACKLOG         512
-#define READ_CHUNK      65536
 #define CONNECTIONS_MAX 4000 /* below the streams that a mux carries */
 #define ACCEPTS_MAX     256  /* before other events of the loop get their turn */
 #define ACCEPT_PAUSE_MS 250  /* without descriptors */
@@ -39,13 +29,8 @@
 struct connection {
     struct forward_tcp *forward;
     struct connection *prev, *next;
-    int fd;
-    struct loop_io *io;
-    struct dialing *dialing;   /* while dialling */
-    struct mux_stream *stream; /* while carrying */
-    struct buf pending;        /* guest to host, not yet written */
-    bool read_ended;           /* the socket has no more to say */
-    bool fin_wanted;           /* shut the socket's write side down after pending */
+    struct carry *carry;
+    struct dialing *dialing; /* while dialling */
 };
 
 struct forward_tcp {
@@ -89,12 +74,6 @@ static void connection_free(struct connection *c)
     }
     forward->connection_count--;
     dialer_cancel(forward->env->dialer, c->dialing);
-    if (c->stream) {
-        mux_stream_reset(c->stream, MUX_RESET_CANCEL);
-    }
-    loop_io_free(c->io);
-    fd_close(c->fd);
-    buf_done(&c->pending);
     free(c);
     on_pause_end(forward);
 }
@@ -102,164 +81,14 @@ static void connection_free(struct connection *c)
 /* Ends it so that the host's program sees a reset, not an orderly end. */
 static void connection_abort(struct connection *c)
 {
-    struct linger linger = {.l_onoff = 1, .l_linger = 0};
-
-    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    carry_abort(c->carry);
     connection_free(c);
 }
 
-static void connection_watch(struct connection *c)
+static void on_carry_ended(void *arg)
 {
-    bool read = c->stream && !c->read_ended && mux_stream_room(c->stream) > 0;
-
-    loop_io_want(c->io, (short)((read ? EV_READ : 0) | (c->pending.len > 0 ? EV_WRITE : 0)));
+    connection_free(arg);
 }
-
-/* Writes what waits. -errno on a broken socket. */
-static int connection_flush(struct connection *c)
-{
-    size_t done = 0;
-
-    while (done < c->pending.len) {
-        ssize_t n = send(c->fd, c->pending.data + done, c->pending.len - done, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            if (errno != EAGAIN) {
-                return -errno;
-            }
-            break;
-        }
-        done += (size_t)n;
-    }
-    if (done > 0) {
-        buf_drop(&c->pending, done);
-        if (c->stream) {
-            mux_stream_consumed(c->stream, done);
-        }
-    }
-    if (c->pending.len == 0) {
-        buf_done(&c->pending);
-        if (c->fin_wanted) {
-            c->fin_wanted = false;
-            shutdown(c->fd, SHUT_WR);
-        }
-    }
-    return 0;
-}
-
-/* Reads once into the stream. -errno on a broken socket. */
-static int connection_pull(struct connection *c)
-{
-    char chunk[READ_CHUNK];
-    size_t room = MIN(mux_stream_room(c->stream), sizeof(chunk));
-    ssize_t n;
-
-    if (room == 0) {
-        return 0;
-    }
-    n = recv(c->fd, chunk, room, 0);
-    if (n < 0) {
-        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    }
-    if (n == 0) {
-        c->read_ended = true;
-        mux_stream_finish(c->stream);
-        return 0;
-    }
-    mux_stream_write(c->stream, chunk, (size_t)n);
-    return 0;
-}
-
-static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
-{
-    struct connection *c = arg;
-    int r = 0;
-
-    if (what & EV_WRITE) {
-        r = connection_flush(c);
-    }
-    if (r == 0 && (what & EV_READ) && c->stream && !c->read_ended) {
-        r = connection_pull(c);
-    }
-    if (r < 0) {
-        connection_abort(c);
-        return;
-    }
-    if (!c->stream && c->pending.len == 0) {
-        connection_free(c); /* drained */
-        return;
-    }
-    connection_watch(c);
-}
-
-static void on_stream_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
-{
-    struct connection *c = arg;
-    size_t sent = 0;
-
-    if (c->pending.len == 0) {
-        ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
-
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            connection_abort(c);
-            return;
-        }
-        sent = n > 0 ? (size_t)n : 0;
-    }
-    if (sent > 0) {
-        mux_stream_consumed(stream, sent);
-    }
-    if (sent < len) {
-        buf_put(&c->pending, (const char *)data + sent, len - sent);
-        connection_watch(c);
-    }
-}
-
-static void on_stream_fin(struct mux_stream *stream, void *arg)
-{
-    struct connection *c = arg;
-
-    c->fin_wanted = true;
-    if (connection_flush(c) < 0) {
-        connection_abort(c);
-    }
-}
-
-/* Our turn among the streams: what the socket has goes out at once, without a round of the loop. */
-static void on_stream_writable(struct mux_stream *stream, void *arg)
-{
-    struct connection *c = arg;
-
-    if (!c->read_ended && connection_pull(c) < 0) {
-        connection_abort(c);
-        return;
-    }
-    connection_watch(c);
-}
-
-static void on_stream_closed(struct mux_stream *stream, uint32_t code, void *arg)
-{
-    struct connection *c = arg;
-
-    c->stream = NULL;
-    if (code != 0) {
-        connection_abort(c);
-    } else if (c->pending.len == 0) {
-        connection_free(c);
-    } else {
-        connection_watch(c);
-    }
-}
-
-static const struct mux_stream_ops stream_ops = {
-    .data = on_stream_data,
-    .fin = on_stream_fin,
-    .writable = on_stream_writable,
-    .closed = on_stream_closed,
-};
 
 static void log_dial(const struct forward_tcp *forward, int code)
 {
@@ -278,9 +107,7 @@ static void on_dialling_done(int r, struct mux_stream *stream, void *arg)
         connection_abort(c);
         return;
     }
-    c->stream = stream;
-    mux_stream_set_ops(stream, &stream_ops, c);
-    connection_watch(c);
+    carry_join(c->carry, stream);
 }
 
 static struct peer_address dialled(const struct forward_tcp *forward)
@@ -293,7 +120,8 @@ static struct peer_address dialled(const struct forward_tcp *forward)
     }
     return (struct peer_address){.network = PEER_NETWORK_TCP,
                                  .address = forward_address_dialled(&guest->address),
-                                 .port = guest->port};
+                                 .port = guest->port,
+                                 .named = guest->named};
 }
 
 static void connection_new(struct forward_tcp *forward, int take_fd)
@@ -307,8 +135,7 @@ static void connection_new(struct forward_tcp *forward, int take_fd)
         setsockopt(take_fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     }
     c->forward = forward;
-    c->fd = take_fd;
-    c->io = loop_io_new(forward->env->loop, take_fd, 0, on_connection_ready, c);
+    c->carry = carry_new(forward->env->loop, take_fd, false, on_carry_ended, c);
     c->next = forward->connections;
     if (c->next) {
         c->next->prev = c;
