@@ -103,6 +103,7 @@ static int receive_answer(int fd, struct buf *answer, int64_t deadline)
 /* What an answer that is not 200 says for itself; @document is consumed. */
 static int refused(int status, jv document, struct error *err)
 {
+    int code = status == 404 ? ESRCH : EPROTO;
     scoped(value_done) jv message = jv_invalid();
     scoped(value_done) jv hint = jv_invalid();
 
@@ -115,11 +116,11 @@ static int refused(int status, jv document, struct error *err)
     if (jv_get_kind(message) != JV_KIND_STRING) {
         return error_set(err, EPROTO, "the host agent answered with status %d", status);
     }
-    error_set(err, EPROTO, "%s", jv_string_value(message));
+    error_set(err, code, "%s", jv_string_value(message));
     if (jv_get_kind(hint) == JV_KIND_STRING) {
         error_hint(err, "%s", jv_string_value(hint));
     }
-    return -EPROTO;
+    return -code;
 }
 
 static int parse_answer(const struct buf *answer, jv *ret, struct error *err)

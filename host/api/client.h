@@ -10,7 +10,7 @@
  * Asks the socket @path for @method @resource ("GET", "/v1/info") with @body (consumed; invalid:
  * none); the whole exchange takes at most @timeout_ms.
  * Errors: ECONNREFUSED (nobody listens), ENOENT, ETIMEDOUT, EPROTO (no sensible answer, or the
- * agent refused: then the message and hint are its own).
+ * agent refused), ESRCH (it has no such thing); of a refusal the words are the agent's.
  */
 int api_call(const char *path, const char *method, const char *resource, jv body,
              int64_t timeout_ms, jv *ret, struct error *err);

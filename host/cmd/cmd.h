@@ -46,8 +46,9 @@ struct cmd {
     int min_args;
     int max_args; /* -1: any number */
     enum cmd_flags_mode mode;
-    bool warns_root;                      /* it makes or starts a machine */
-    const struct cmd *const *subcommands; /* NULL-terminated; then run is NULL */
+    bool warns_root; /* it makes or starts a machine */
+    /* NULL-terminated. With @run too, any other word than theirs is an argument of the command. */
+    const struct cmd *const *subcommands;
 
     /*
      * Returns the exit status (0, or that of a child which spoke for itself), or -errno with @err:
@@ -65,6 +66,7 @@ extern const struct cmd cmd_hostagent;
 extern const struct cmd cmd_image;
 extern const struct cmd cmd_info;
 extern const struct cmd cmd_list;
+extern const struct cmd cmd_ports;
 extern const struct cmd cmd_restart;
 extern const struct cmd cmd_shell;
 extern const struct cmd cmd_start;

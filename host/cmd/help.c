@@ -28,7 +28,7 @@ static const struct {
 
 char *cmd_use_line(const struct cmd *parent, const struct cmd *cmd)
 {
-    const char *end = cmd->subcommands              ? " [command]"
+    const char *end = cmd->subcommands && !cmd->run ? " [command]"
                       : strstr(cmd->use, "[flags]") ? ""
                                                     : " [flags]";
 

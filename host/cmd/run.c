@@ -231,6 +231,20 @@ static int parse_help(struct parsed *p, const struct strv *words, struct error *
     return 0;
 }
 
+/* A command that does something itself: a subcommand has to be the next word. */
+static void find_optional_subcommand(struct parsed *p, struct strv *words)
+{
+    const struct cmd *found = words->len ? cmd_find(p->cmd->subcommands, words->items[0]) : NULL;
+
+    if (found) {
+        free(words->items[0]);
+        memmove(&words->items[0], &words->items[1], words->len * sizeof(words->items[0]));
+        words->len--;
+        p->parent = p->cmd;
+        p->cmd = found;
+    }
+}
+
 static int find_subcommand(struct parsed *p, struct strv *words, struct error *err)
 {
     scoped(free) char *word = NULL;
@@ -270,7 +284,9 @@ static int parse(struct parsed *p, struct strv *words, struct error *err)
     if (!p->cmd) {
         return cmd_unknown(NULL, word, err);
     }
-    if (p->cmd->subcommands) {
+    if (p->cmd->subcommands && p->cmd->run) {
+        find_optional_subcommand(p, words);
+    } else if (p->cmd->subcommands) {
         r = find_subcommand(p, words, err);
         if (r < 0 || p->help) {
             return r;

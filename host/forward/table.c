@@ -496,9 +496,14 @@ static void drop_rule(struct forward_table *table, size_t index)
 int forward_table_add(struct forward_table *table, const struct config_port_forward *rule,
                       bool temporary, struct error *err)
 {
+    int known = forward_rules_find(&table->rules, rule);
     int r;
 
-    if (forward_rules_find(&table->rules, rule) >= 0) {
+    if (known >= 0 && table->rules.notes[known].temporary && !temporary) {
+        table->rules.notes[known].temporary = false;
+        return 0;
+    }
+    if (known >= 0) {
         return error_set(err, EEXIST, "there is such a rule already");
     }
     forward_rules_put_first(&table->rules, rule, temporary);

@@ -62,7 +62,7 @@ void forward_table_update(struct forward_table *table, bool snapshot, const stru
 
 /*
  * Puts @rule in front of the others, at once. With onConflict "fail" it is only kept if its
- * forwards work now.
+ * forwards work now. A temporary one may become a lasting one so.
  * Errors: EEXIST (there is the same one), EADDRINUSE (they do not work).
  */
 int forward_table_add(struct forward_table *table, const struct config_port_forward *rule,

@@ -54,6 +54,7 @@ static struct instance *instance_new(const char *lima_home, const char *name)
     inst->hostname = instance_hostname(name);
     inst->dir = instance_dir(lima_home, name);
     inst->version = xstrdup("");
+    inst->info = jv_invalid();
     return inst;
 }
 
@@ -68,6 +69,7 @@ void instance_free(struct instance *inst)
     free(inst->version);
     config_free(inst->config);
     strv_done(&inst->errors);
+    jv_free(inst->info);
     free(inst);
 }
 
@@ -180,11 +182,13 @@ static bool agent_answers(struct instance *inst)
         return false;
     }
     if (jv_get_kind(info) == JV_KIND_OBJECT) {
-        port = jv_object_get(info, jv_string("sshLocalPort"));
+        port = jv_object_get(jv_copy(info), jv_string("sshLocalPort"));
         if (jv_get_kind(port) == JV_KIND_NUMBER) {
             inst->ssh_port = (int)jv_number_value(port);
         }
         jv_free(port);
+        jv_free(inst->info);
+        inst->info = info;
     } else {
         jv_free(info);
     }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "config/load.h"
 #include "util/strv.h"
+#include "util/value.h"
 
 enum instance_status {
     INSTANCE_STATUS_UNKNOWN, /* configuration not readable */
@@ -32,6 +33,7 @@ struct instance {
     pid_t driver_pid;
     int ssh_port; /* 0: not known */
     bool is_protected;
+    jv info; /* what a host agent that answers says of itself, an object; else invalid */
 };
 
 /*

@@ -119,6 +119,33 @@ static jv get_errors(const struct source *s)
     return list;
 }
 
+/* What the host agent reports as @key. */
+static jv get_info(const struct source *s, const char *key)
+{
+    jv value;
+
+    if (!jv_is_valid(s->inst->info)) {
+        return jv_null();
+    }
+    value = jv_object_get(jv_copy(s->inst->info), jv_string(key));
+    if (!jv_is_valid(value)) {
+        jv_free(value);
+        return jv_null();
+    }
+    return value;
+}
+
+static jv get_port_conflicts(const struct source *s)
+{
+    jv list = get_info(s, "portConflicts");
+
+    if (jv_get_kind(list) != JV_KIND_ARRAY) {
+        jv_free(list);
+        return jv_array();
+    }
+    return list;
+}
+
 static jv get_config(const struct source *s)
 {
     return s->inst->config ? config_dump(s->inst->config) : jv_null();
@@ -206,6 +233,7 @@ static const struct {
     {"Errors", "errors", get_errors, UNLESS_EMPTY},
     {"Config", "config", get_config, UNLESS_EMPTY},
     {"SSHAddress", "sshAddress", get_ssh_address, UNLESS_EMPTY},
+    {"PortConflicts", "portConflicts", get_port_conflicts, UNLESS_EMPTY},
     {"Protected", "protected", get_protected, ALWAYS},
     {"LimaVersion", "limaVersion", get_version, ALWAYS},
     {"Param", "param", get_param, UNLESS_EMPTY},

@@ -136,9 +136,9 @@ static void test_info_comes_as_json(void **state)
     assert_int_equal(ask(*state, "/v1/info"), 0);
 }
 
-static void test_unknown_resource_is_a_protocol_error(void **state)
+static void test_unknown_resource_is_told_from_a_refusal(void **state)
 {
-    assert_int_equal(ask(*state, "/v1/nothing"), EPROTO);
+    assert_int_equal(ask(*state, "/v1/nothing"), ESRCH);
 }
 
 static void test_an_answer_may_come_later_and_use_the_body(void **state)
@@ -207,7 +207,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_info_comes_as_json, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_unknown_resource_is_a_protocol_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_resource_is_told_from_a_refusal, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_an_answer_may_come_later_and_use_the_body, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_refusal_comes_with_its_words, setup, teardown),

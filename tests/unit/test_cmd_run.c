@@ -23,7 +23,7 @@ static void check_entry(const struct cmd *parent, const struct cmd *cmd)
     assert_true(str_starts(cmd->use, cmd->name));
     assert_non_null(cmd->brief);
     assert_false(str_ends(cmd->brief, "."));
-    assert_true((cmd->run != NULL) != (cmd->subcommands != NULL));
+    assert_true(cmd->run || cmd->subcommands);
     assert_true(cmd->max_args < 0 || cmd->min_args <= cmd->max_args);
 }
 

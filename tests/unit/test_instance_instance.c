@@ -267,7 +267,7 @@ static void test_fields_are_those_offered_and_sorted(void **state)
     scoped(strv_done) struct strv fields = STRV_INIT;
 
     instance_record_fields(&fields);
-    assert_int_equal(fields.len, 23);
+    assert_true(fields.len >= 24);
     assert_string_equal(fields.items[0], "AdditionalDisks");
     assert_false(strv_contains(&fields, "HostOS"));
 }
