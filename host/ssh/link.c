@@ -27,8 +27,9 @@
 #define MEMORY_CHANNEL    (1u << 20) /* a window, in the worst cutting into packets */
 #define QUESTION          "LIMA_ALIVE"
 
-/* The fastest with libssh2's block by block use of a cipher; and what it knows besides. */
-#define CIPHERS "aes128-ctr,aes256-ctr,aes192-ctr"
+/* Of these libssh2 takes what it knows: GCM since 1.11.1, and then in one piece, which is faster.
+ */
+#define CIPHERS "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr,aes192-ctr"
 
 #if LIBSSH2_VERSION_NUM >= 0x010b01
 #define SESSION_CALLBACK_SET libssh2_session_callback_set2

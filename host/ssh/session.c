@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libssh2 keeps the state of a channel that is being opened in the session, so only one is opened
- * at a time, and the others wait in a queue. All work on channels is done in drive().
+ * at a time, and the others wait in a queue. When the other end is slow with one (it connects to
+ * somewhere, and nobody answers), those behind it move on to another session, the spare; so do new
+ * ones as long as that lasts. All work on channels is done in drive().
  *
  *   idle -> connecting -> up
  *              ^   \      |
@@ -25,6 +27,8 @@
 #define ALIVE_EVERY_MS    15000
 #define ALIVE_PATIENCE_MS 120000 /* a VM that is stopped for a minute keeps its connections */
 #define START_PATIENCE_MS 5000
+#define SLOW_MS           200
+#define SPARES_MAX        3
 
 struct ssh_dialing {
     TAILQ_ENTRY(ssh_dialing) entry;
@@ -57,7 +61,11 @@ struct ssh_session {
 
     TAILQ_HEAD(, ssh_dialing) queue; /* the first one is being opened when the session is up */
     bool opening;                    /* libssh2 has begun with it */
-    struct loop_timer *patience;     /* of the first one, while the session is down */
+    bool slow;                       /* and is not through with it since SLOW_MS */
+    struct loop_timer *slowness;
+    struct ssh_session *spare;   /* NULL: none yet */
+    int depth;                   /* of spares */
+    struct loop_timer *patience; /* of the first one, while the session is down */
     TAILQ_HEAD(, member) members;
     size_t count; /* of both */
 };
@@ -158,6 +166,13 @@ static void member_new(struct ssh_session *s, LIBSSH2_CHANNEL *take_channel, str
     }
 }
 
+static void opening_ended(struct ssh_session *s)
+{
+    s->opening = false;
+    s->slow = false;
+    loop_timer_set(s->slowness, -1);
+}
+
 /* Opens the first in the queue; false: it takes longer. */
 static bool open_first(struct ssh_session *s)
 {
@@ -166,7 +181,10 @@ static bool open_first(struct ssh_session *s)
     LIBSSH2_CHANNEL *channel;
     int r;
 
-    s->opening = true;
+    if (!s->opening) {
+        s->opening = true;
+        loop_timer_set(s->slowness, SLOW_MS);
+    }
     channel =
         libssh2_channel_open_ex(ssh, d->type, (unsigned)strlen(d->type), SSH_CHANNEL_WINDOW,
                                 SSH_CHANNEL_PACKET, d->message.data, (unsigned)d->message.len);
@@ -174,7 +192,7 @@ static bool open_first(struct ssh_session *s)
     if (r == LIBSSH2_ERROR_EAGAIN) {
         return false;
     }
-    s->opening = false;
+    opening_ended(s);
     if (channel) {
         member_new(s, channel, d);
     } else if (r == LIBSSH2_ERROR_CHANNEL_FAILURE) {
@@ -275,7 +293,7 @@ static void forget_cancelled(struct ssh_session *s)
 {
     struct ssh_dialing *first = TAILQ_FIRST(&s->queue);
 
-    s->opening = false;
+    opening_ended(s);
     if (first && !first->done) {
         dialing_free(first);
     }
@@ -329,8 +347,69 @@ static void on_alive_due(void *arg)
 {
     struct ssh_session *s = arg;
 
+    if (s->depth > 0 && s->count == 0) {
+        ssh_session_stop(s); /* a spare that nobody needs now */
+        return;
+    }
     ssh_link_probe(s->link, ALIVE_PATIENCE_MS);
     loop_timer_set(s->alive, ALIVE_EVERY_MS);
+}
+
+/* ---- spares ---- */
+
+static void on_spare_changed(bool up, const struct error *why, void *arg)
+{
+    if (!up) {
+        log_debug("a further session: %s, retrying", error_text(why));
+    }
+}
+
+static const struct ssh_session_events spare_events = {.changed = on_spare_changed};
+
+/* Itself, or the first spare that is not held up either. */
+static struct ssh_session *find_quick(struct ssh_session *s)
+{
+    while (s->slow && s->depth < SPARES_MAX) {
+        if (!s->spare) {
+            struct ssh_session_options options = {
+                .port = s->options.port, .user = s->user, .key = s->key};
+
+            s->spare = ssh_session_new(s->loop, &options, &spare_events, NULL);
+            s->spare->depth = s->depth + 1;
+        }
+        s = s->spare;
+        if (!s->link && !loop_timer_pending(s->pause)) {
+            ssh_session_start(s);
+        }
+    }
+    return s;
+}
+
+static void enqueue(struct ssh_session *s, struct ssh_dialing *d)
+{
+    d->session = s;
+    TAILQ_INSERT_TAIL(&s->queue, d, entry);
+    s->count++;
+    if (s->up) {
+        ssh_link_kick(s->link);
+    } else {
+        watch_patience(s);
+    }
+}
+
+/* All behind the first one move on. */
+static void on_slow(void *arg)
+{
+    struct ssh_session *s = arg, *quick;
+    struct ssh_dialing *d;
+
+    s->slow = true;
+    quick = TAILQ_NEXT(TAILQ_FIRST(&s->queue), entry) ? find_quick(s) : s;
+    while (quick != s && (d = TAILQ_NEXT(TAILQ_FIRST(&s->queue), entry))) {
+        TAILQ_REMOVE(&s->queue, d, entry);
+        s->count--;
+        enqueue(quick, d);
+    }
 }
 
 /* ---- life ---- */
@@ -350,6 +429,7 @@ struct ssh_session *ssh_session_new(struct loop *loop, const struct ssh_session_
     s->pause = loop_timer_new(loop, on_pause_end, s);
     s->alive = loop_timer_new(loop, on_alive_due, s);
     s->patience = loop_timer_new(loop, on_patience_end, s);
+    s->slowness = loop_timer_new(loop, on_slow, s);
     TAILQ_INIT(&s->queue);
     TAILQ_INIT(&s->members);
     return s;
@@ -360,11 +440,13 @@ void ssh_session_free(struct ssh_session *s)
     if (!s) {
         return;
     }
+    ssh_session_free(s->spare);
     while (!TAILQ_EMPTY(&s->queue)) {
         dialing_free(TAILQ_FIRST(&s->queue));
     }
     drop_members(s);
     ssh_link_free(s->link);
+    loop_timer_free(s->slowness);
     loop_timer_free(s->patience);
     loop_timer_free(s->alive);
     loop_timer_free(s->pause);
@@ -381,10 +463,16 @@ void ssh_session_start(struct ssh_session *s)
     } else {
         ssh_link_probe(s->link, START_PATIENCE_MS);
     }
+    if (s->spare && s->spare->link) {
+        ssh_session_start(s->spare);
+    }
 }
 
 void ssh_session_stop(struct ssh_session *s)
 {
+    if (s->spare) {
+        ssh_session_stop(s->spare);
+    }
     loop_timer_set(s->pause, -1);
     drop_link(s);
 }
@@ -396,7 +484,7 @@ bool ssh_session_is_up(const struct ssh_session *s)
 
 size_t ssh_session_channels(const struct ssh_session *s)
 {
-    return s->count;
+    return s->count + (s->spare ? ssh_session_channels(s->spare) : 0);
 }
 
 struct ssh_dialing *ssh_session_open(struct ssh_session *s, const struct ssh_target *to,
@@ -404,22 +492,15 @@ struct ssh_dialing *ssh_session_open(struct ssh_session *s, const struct ssh_tar
 {
     struct ssh_dialing *d;
 
-    if (s->count >= SSH_SESSION_CHANNELS_MAX) {
+    if (ssh_session_channels(s) >= SSH_SESSION_CHANNELS_MAX) {
         return NULL;
     }
     d = xnew(struct ssh_dialing);
-    d->session = s;
     d->done = done;
     d->arg = arg;
     d->since_ms = loop_now_ms();
     put_target(d, to);
-    TAILQ_INSERT_TAIL(&s->queue, d, entry);
-    s->count++;
-    if (s->up) {
-        ssh_link_kick(s->link);
-    } else {
-        watch_patience(s);
-    }
+    enqueue(find_quick(s), d);
     return d;
 }
 

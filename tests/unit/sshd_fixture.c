@@ -41,8 +41,7 @@ static void make_key(const char *path)
     need(process_check(argv, KEYGEN_DEADLINE, NULL, NULL) == 0, "ssh-keygen");
 }
 
-/* Keys are changed every megabyte, so that the tests meet it too. */
-static void write_config(const struct sshd *sshd)
+static void write_config(const struct sshd *sshd, const char *options)
 {
     scoped(buf_done) struct buf out = BUF_INIT;
     scoped(free) char *path = path_join(sshd->dir, "sshd_config");
@@ -50,15 +49,16 @@ static void write_config(const struct sshd *sshd)
     buf_printf(&out,
                "ListenAddress 127.0.0.1:%d\nHostKey %s/host\nAuthorizedKeysFile %s.pub\n"
                "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n"
-               "PermitRootLogin prohibit-password\nMaxStartups 1000\nRekeyLimit 1M\n"
-               "LogLevel ERROR\n",
-               sshd->port, sshd->dir, sshd->key);
+               "PermitRootLogin prohibit-password\nMaxStartups 1000\n"
+               "LogLevel ERROR\n%s",
+               sshd->port, sshd->dir, sshd->key, options ? options : "");
     need(file_write_text(path, buf_str(&out), 0600, NULL) == 0, path);
 }
 
-bool sshd_open(struct sshd *sshd)
+bool sshd_open(struct sshd *sshd, const char *options)
 {
     scoped(free) char *host_key = NULL;
+    scoped(free) char *config = NULL;
     char dir[] = "/tmp/sshd-XXXXXX";
     struct passwd *pw = getpwuid(getuid());
 
@@ -73,12 +73,14 @@ bool sshd_open(struct sshd *sshd)
     need(mkdtemp(dir) && pw, dir);
     sshd->dir = xstrdup(dir);
     sshd->user = xstrdup(pw->pw_name);
-    sshd->key = path_join(dir, "user");
+    config = path_join(dir, "_config");
+    need(mkdir(config, 0755) == 0, config);
+    sshd->key = path_join(config, "user");
     host_key = path_join(dir, "host");
     make_key(sshd->key);
     make_key(host_key);
     sshd->port = port_unused();
-    write_config(sshd);
+    write_config(sshd, options);
     sshd_start(sshd);
     return true;
 }
@@ -193,6 +195,19 @@ static uint64_t drain(int fd, bool echo)
     return total;
 }
 
+static void send_many(int fd)
+{
+    static const char chunk[65536];
+    uint64_t left;
+
+    if (recv(fd, &left, sizeof(left), MSG_WAITALL) != sizeof(left)) {
+        return;
+    }
+    for (; left > 0; left -= MIN(left, sizeof(chunk))) {
+        send_all(fd, chunk, MIN(left, sizeof(chunk)));
+    }
+}
+
 struct visit {
     struct server *server;
     int fd;
@@ -210,7 +225,9 @@ static void *on_visit(void *arg)
         send_all(visit.fd, "hello", 5);
         shutdown(visit.fd, SHUT_WR);
     }
-    if (s->kind == SERVER_LEAVE) {
+    if (s->kind == SERVER_SOURCE) {
+        send_many(visit.fd);
+    } else if (s->kind == SERVER_LEAVE) {
         (void)recv(visit.fd, few, sizeof(few), MSG_WAITALL);
     } else {
         total = drain(visit.fd, s->kind == SERVER_ECHO);

@@ -8,15 +8,18 @@
 #include <sys/types.h>
 
 struct sshd {
-    char *dir;
+    char *dir;  /* its files; the key is where a LIMA_HOME has it */
     char *key;  /* accepted */
     char *user; /* who may log in: ourselves */
     int port;
     pid_t pid;
 };
 
-/* False: no sshd is installed, with a message. Starts it. */
-bool sshd_open(struct sshd *sshd);
+/*
+ * False: no sshd is installed, with a message. Starts it. @options: more lines of its
+ * configuration, or NULL.
+ */
+bool sshd_open(struct sshd *sshd, const char *options);
 void sshd_close(struct sshd *sshd);
 void sshd_start(struct sshd *sshd);
 /* Ends it and its sessions. */
@@ -29,6 +32,7 @@ enum server_kind {
     SERVER_GREET,  /* sends "hello", ends its direction, reads to the end */
     SERVER_SILENT, /* connected to, and never read */
     SERVER_LEAVE,  /* reads 5 bytes and closes */
+    SERVER_SOURCE, /* reads 8 bytes, a number, and sends so many */
 };
 
 struct server {

@@ -18,7 +18,7 @@ static char *master_socket;
 
 static int setup(void **state)
 {
-    if (sshd_open(&sshd)) {
+    if (sshd_open(&sshd, NULL)) {
         master_socket = path_join(sshd.dir, "ssh.sock");
     }
     return 0;

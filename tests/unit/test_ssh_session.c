@@ -5,7 +5,10 @@
  */
 #include "ssh/session.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "sshd_fixture.h"
 #include "test.h"
 #include "util/path.h"
@@ -87,7 +90,7 @@ static void new_session(const char *key)
 static int setup(void **state)
 {
     f = (struct fixture){0};
-    if (!sshd_open(&f.sshd)) {
+    if (!sshd_open(&f.sshd, "RekeyLimit 1M\n")) {
         return 0;
     }
     f.loop = loop_new();
@@ -401,6 +404,49 @@ static void test_one_who_does_not_read_holds_up_nobody_else(void **state)
     server_stop(&f.server);
 }
 
+/* A port whose connections are neither accepted nor refused: its queue is full. */
+static int open_full_port(int *ret_port, int fds[3])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fds[i], (struct sockaddr *)&address, len);
+    }
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void test_one_that_is_not_answered_holds_up_nobody_else(void **state)
+{
+    struct client slow = {0}, before = {.to_send = 10}, after = {.to_send = 10};
+    int port, fd, fds[3];
+
+    need_sshd();
+    server_start(&f.server, SERVER_ECHO, NULL);
+    fd = open_full_port(&port, fds);
+    dial(&slow, port);
+    dial(&before, f.server.port);
+    RUN_UNTIL(before.closed);
+    assert_false(slow.done);
+    dial(&after, f.server.port);
+    RUN_UNTIL(after.closed);
+    assert_false(slow.done);
+    assert_int_equal(before.received + after.received, 20);
+    close(fd);
+    for (int i = 0; i < 3; i++) {
+        close(fds[i]);
+    }
+    RUN_UNTIL(slow.done);
+    assert_int_equal(slow.result, -ECONNREFUSED);
+    server_stop(&f.server);
+}
+
 static void test_what_is_cancelled_is_not_heard_of_again(void **state)
 {
     struct client c[3] = {{.to_send = 10}, {.to_send = 10}, {.to_send = 10}};
@@ -455,6 +501,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_missing_key_is_an_error_that_names_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_one_who_does_not_read_holds_up_nobody_else, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_is_not_answered_holds_up_nobody_else, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_is_cancelled_is_not_heard_of_again, setup,
                                         teardown),
