@@ -548,7 +548,7 @@ const struct config_flag config_flags[] = {
     {"containerd", CONFIG_FLAG_STRING, "containerd `mode`: user, system, user+system, none", NEW,
      CREATE},
     {"disk", CONFIG_FLAG_FLOAT, "size of the disk in `GiB`"},
-    {"plain", CONFIG_FLAG_BOOL, "plain mode: no mounts, no forwarding of ports, no agent", NEW,
+    {"plain", CONFIG_FLAG_BOOL, "plain mode: no mounts, no agent, only static forwards", NEW,
      CREATE},
     {"port-forward", CONFIG_FLAG_ARRAY, "forward a port: `HOST:GUEST[,static=true]`", CREATE},
     {"shell", CONFIG_FLAG_STRING, "`path` of the login shell in the guest"},
