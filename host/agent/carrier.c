@@ -173,6 +173,9 @@ void carrier_peer_changed(struct carrier *c, const char *boot_id)
         c->boot_id = xstrdup(boot_id);
     }
     dialer_changed(&c->tunnels.dialer);
+    if (c->ssh) {
+        dialer_changed(&c->dialer); /* for those who need the agent beside it */
+    }
 }
 
 void carrier_ssh_answers(struct carrier *c)

@@ -246,11 +246,12 @@ static void on_retry_due(void *arg)
     start(arg);
 }
 
+/* Whatever carries the other forwards, this one needs the agent. */
 static void on_session_changed(bool up, void *arg)
 {
     struct reverse *reverse = arg;
 
-    if (up) {
+    if (peer_is_up(reverse->env->peer)) {
         reverse->retry_ms = RETRY_MIN_MS;
         start(reverse);
     }
