@@ -626,6 +626,19 @@ static int tcp_connect(uint16_t port)
     return fd;
 }
 
+static bool can_listen(uint16_t port)
+{
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    bool can;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    can = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 1) == 0;
+    close(fd);
+    return can;
+}
+
 static lima_guest_v1_ListenRequest listen_tcp(void)
 {
     lima_guest_v1_ListenRequest request = lima_guest_v1_ListenRequest_init_zero;
@@ -668,8 +681,8 @@ static void test_a_connection_in_the_guest_reaches_the_host(void **state)
     guest_end_call(&listen);
     guest_call_info(&side);
     guest_end_call(&side);
-    assert_int_equal(tcp_connect((uint16_t)port), -ECONNREFUSED); /* gone with its stream */
     close(fd);
+    assert_true(can_listen((uint16_t)port)); /* it went with its stream */
 }
 
 static lima_guest_v1_ListenRequest listen_unix(const char *path)
