@@ -21,6 +21,7 @@
 #include "loop.h"
 #include "mux/mux.h"
 #include "ports.h"
+#include "redirect.h"
 #include "program.h"
 #include "rpc.h"
 #include "seed.h"
@@ -51,9 +52,10 @@ struct agent {
     struct mux *mux;
     struct transport *transport;
     struct children *children;
-    struct boot *boot;     /* NULL: the machine is left alone */
-    struct steps *modules; /* the command that loads drivers */
-    struct steps *power;   /* the command that takes the machine down */
+    struct redirect *redirect; /* NULL: the machine is left alone */
+    struct boot *boot;         /* NULL: the machine is left alone */
+    struct steps *modules;     /* the command that loads drivers */
+    struct steps *power;       /* the command that takes the machine down */
     enum { POWER_STAY, POWER_OFF, POWER_REBOOT } wanted; /* once the answer is out */
     const char *program;                                 /* where this one lies; NULL: not known */
     bool on_trial;                                       /* see program.h */
@@ -287,6 +289,12 @@ static void add_services(struct agent *agent)
     for (size_t i = 0; i < ARRAY_LEN(services); i++) {
         rpc_add(agent->rpc, &services[i]);
     }
+    if (agent->redirect) {
+        rpc_add(agent->rpc, &(struct rpc_service){.name = "Redirect",
+                                                  .has_request = true,
+                                                  .serve = redirect_serve,
+                                                  .arg = agent->redirect});
+    }
     if (agent->upgrade) {
         rpc_add(agent->rpc, &(struct rpc_service){.name = "Upgrade",
                                                   .has_request = true,
@@ -372,6 +380,9 @@ static void open_services(struct agent *agent, const struct agent_options *optio
         clock_service_new(agent->loop, options->no_boot ? &clock_untouched : &clock_machine, NULL);
     agent->health = (struct health_options){
         .port_method = ports_method(agent->ports), .streams = count_streams, .arg = agent};
+    if (!options->no_boot) {
+        agent->redirect = redirect_new(agent->loop, agent->children);
+    }
     if (agent->program) {
         agent->upgrade = upgrade_new(&(struct upgrade_options){.loop = agent->loop,
                                                                .children = agent->children,
@@ -431,6 +442,7 @@ static void close_all(struct agent *agent)
     steps_free(agent->power);
     steps_free(agent->modules);
     upgrade_free(agent->upgrade);
+    redirect_free(agent->redirect);
     children_free(agent->children);
     if (agent->replacement) {
         transport_leave(agent->transport);

@@ -8,7 +8,7 @@
 #include "child.h"
 
 #define STEPS_MAX      8
-#define STEPS_ARGS_MAX 8
+#define STEPS_ARGS_MAX 20
 
 struct steps;
 

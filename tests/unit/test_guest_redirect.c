@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules in a real kernel, in a network namespace of this process's own; skipped where there may
+ * be none. 192.168.5.3 is an address of the namespace, so that without rules a query is refused at
+ * once.
+ */
+#include "test.h"
+#include <arpa/inet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "nft.h"
+
+static bool have_namespace;
+
+static void add_address(int fd, const char *label, const char *address)
+{
+    struct ifreq request = {0};
+    struct sockaddr_in *addr = (struct sockaddr_in *)&request.ifr_addr;
+
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", label);
+    addr->sin_family = AF_INET;
+    assert_int_equal(inet_pton(AF_INET, address, &addr->sin_addr), 1);
+    assert_int_equal(ioctl(fd, SIOCSIFADDR, &request), 0);
+}
+
+static int enter_namespace(void **state)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK};
+    int fd;
+
+    if (unshare(CLONE_NEWNET) < 0) {
+        print_message("# no network namespace for us, so no rules are tried\n");
+        return 0;
+    }
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+    add_address(fd, "lo:1", "192.168.5.3");
+    close(fd);
+    have_namespace = true;
+    return 0;
+}
+
+static int bound(int type, uint16_t *ret_port)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
+    assert_true(type == SOCK_DGRAM || listen(fd, 8) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+    *ret_port = ntohs(addr.sin_port);
+    return fd;
+}
+
+static int ask(int type)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(53)};
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+    inet_pton(AF_INET, "192.168.5.3", &addr.sin_addr);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        close(fd);
+        return -errno;
+    }
+    return fd;
+}
+
+/* A query and its answer arrive, each at the right end. */
+static bool udp_arrives_at(int server)
+{
+    struct sockaddr_in peer;
+    socklen_t len = sizeof(peer);
+    char data[8] = "";
+    int fd = ask(SOCK_DGRAM);
+    struct pollfd polls[] = {{.fd = server, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    bool good;
+
+    assert_int_equal(send(fd, "ask", 4, 0), 4);
+    poll(polls, 2, 5000); /* the query at the server, or its refusal at the client */
+    good = polls[0].revents & POLLIN &&
+           recvfrom(server, data, sizeof(data), 0, (struct sockaddr *)&peer, &len) == 4 &&
+           sendto(server, "told", 5, 0, (struct sockaddr *)&peer, len) == 5 &&
+           recv(fd, data, sizeof(data), 0) == 5 && strcmp(data, "told") == 0;
+    close(fd);
+    return good;
+}
+
+static bool tcp_arrives_at(int server)
+{
+    int fd = ask(SOCK_STREAM), accepted;
+
+    if (fd < 0) {
+        return false;
+    }
+    accepted = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+    close(accepted);
+    close(fd);
+    return accepted >= 0;
+}
+
+struct servers {
+    int udp, tcp;
+    struct nft_redirect rules;
+};
+
+static void servers_open(struct servers *s)
+{
+    s->udp = bound(SOCK_DGRAM, &s->rules.udp_port);
+    s->tcp = bound(SOCK_STREAM, &s->rules.tcp_port);
+    inet_pton(AF_INET, "192.168.5.3", &s->rules.address);
+    inet_pton(AF_INET, "127.0.0.1", &s->rules.to);
+}
+
+static void servers_close(struct servers *s)
+{
+    close(s->udp);
+    close(s->tcp);
+}
+
+static struct nft *open_or_skip(struct servers *s)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct nft *nft = NULL;
+    int r;
+
+    if (!have_namespace) {
+        skip();
+    }
+    r = nft_open(&nft, &err);
+    servers_open(s);
+    r = r < 0 ? r : nft_apply(nft, &s->rules, &err);
+    if (r == -EOPNOTSUPP || r == -EPROTONOSUPPORT || r == -ENOENT || r == -EPERM) {
+        print_message("# %s\n", error_text(&err));
+        skip();
+    }
+    assert_works(r, &err);
+    return nft;
+}
+
+static void test_queries_go_to_the_resolver_as_long_as_the_table_is_there(void **state)
+{
+    struct servers s;
+    struct nft *nft = open_or_skip(&s);
+
+    assert_true(udp_arrives_at(s.udp));
+    assert_true(tcp_arrives_at(s.tcp));
+    nft_close(nft);
+    assert_false(udp_arrives_at(s.udp));
+    assert_false(tcp_arrives_at(s.tcp));
+    servers_close(&s);
+}
+
+static void test_newer_ports_take_the_place_of_older_ones(void **state)
+{
+    struct servers old, new;
+    struct nft *nft = open_or_skip(&old);
+
+    servers_open(&new);
+    assert_int_equal(nft_apply(nft, &new.rules, NULL), 0);
+    assert_true(udp_arrives_at(new.udp));
+    assert_true(tcp_arrives_at(new.tcp));
+    new.rules.tcp_port = 0;
+    assert_int_equal(nft_apply(nft, &new.rules, NULL), 0);
+    assert_true(udp_arrives_at(new.udp));
+    assert_false(tcp_arrives_at(new.tcp));
+    assert_int_equal(nft_remove(nft, NULL), 0);
+    assert_int_equal(nft_remove(nft, NULL), 0);
+    assert_false(udp_arrives_at(new.udp));
+    nft_close(nft);
+    servers_close(&old);
+    servers_close(&new);
+}
+
+static void test_a_flush_by_others_is_noticed_and_repaired(void **state)
+{
+    struct servers s;
+    struct nft *nft = open_or_skip(&s), *other = NULL;
+
+    assert_int_equal(nft_remove(nft, NULL), 0);
+    nft_disown(nft);
+    assert_int_equal(nft_apply(nft, &s.rules, NULL), 0);
+    assert_false(nft_watch_read(nft)); /* that was ourselves */
+    assert_int_equal(nft_open(&other, NULL), 0);
+    assert_int_equal(nft_remove(other, NULL), 0);
+    assert_false(udp_arrives_at(s.udp));
+    assert_true(nft_watch_read(nft));
+    assert_int_equal(nft_apply(nft, &s.rules, NULL), 0);
+    assert_true(udp_arrives_at(s.udp));
+    assert_false(nft_watch_read(nft));
+    assert_int_equal(nft_remove(nft, NULL), 0);
+    nft_close(other);
+    nft_close(nft);
+    servers_close(&s);
+}
+
+static void test_a_table_that_somebody_has_left_is_replaced(void **state)
+{
+    struct servers s;
+    struct nft *old = open_or_skip(&s), *nft = NULL;
+
+    assert_int_equal(nft_remove(old, NULL), 0);
+    nft_disown(old);
+    assert_int_equal(nft_apply(old, &s.rules, NULL), 0);
+    nft_close(old); /* without an owner it stays */
+    assert_true(udp_arrives_at(s.udp));
+    assert_int_equal(nft_open(&nft, NULL), 0);
+    assert_int_equal(nft_apply(nft, &s.rules, NULL), 0);
+    assert_true(udp_arrives_at(s.udp));
+    nft_close(nft);
+    assert_false(udp_arrives_at(s.udp));
+    servers_close(&s);
+}
+
+/* A notice as the kernel sends it, of a table with this name. */
+static size_t write_notice(char *out, uint16_t type, uint32_t port, const char *table)
+{
+    struct nlmsghdr *header = (struct nlmsghdr *)(void *)out;
+    size_t at = NLMSG_HDRLEN + sizeof(struct nfgenmsg), name = strlen(table) + 1;
+    struct nlattr attr = {.nla_len = (uint16_t)(NLA_HDRLEN + name), .nla_type = NFTA_TABLE_NAME};
+
+    memset(out, 0, 128);
+    memcpy(out + at, &attr, sizeof(attr));
+    memcpy(out + at + NLA_HDRLEN, table, name);
+    *header = (struct nlmsghdr){.nlmsg_len = (uint32_t)(at + NLA_ALIGN(NLA_HDRLEN + name)),
+                                .nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type),
+                                .nlmsg_pid = port};
+    return header->nlmsg_len;
+}
+
+static void test_only_what_takes_our_table_away_is_a_hit(void **state)
+{
+    static const struct {
+        uint16_t type;
+        uint32_t port;
+        const char *table;
+        bool want;
+    } rows[] = {
+        {NFT_MSG_DELTABLE, 8, NFT_TABLE, true},  {NFT_MSG_DELCHAIN, 8, NFT_TABLE, true},
+        {NFT_MSG_DELRULE, 8, NFT_TABLE, true},   {NFT_MSG_DELTABLE, 7, NFT_TABLE, false},
+        {NFT_MSG_NEWTABLE, 8, NFT_TABLE, false}, {NFT_MSG_DELTABLE, 8, NFT_TABLE "2", false},
+        {NFT_MSG_DELTABLE, 8, "lima", false},    {NFT_MSG_NEWGEN, 8, NFT_TABLE, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        _Alignas(8) char notice[128];
+        size_t len = write_notice(notice, rows[i].type, rows[i].port, rows[i].table);
+
+        assert_int_equal(nft_notice_hits(notice, len, 7), rows[i].want);
+        for (size_t cut = 0; cut < len; cut++) {
+            assert_false(nft_notice_hits(notice, cut, 7));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_queries_go_to_the_resolver_as_long_as_the_table_is_there),
+        cmocka_unit_test(test_newer_ports_take_the_place_of_older_ones),
+        cmocka_unit_test(test_a_flush_by_others_is_noticed_and_repaired),
+        cmocka_unit_test(test_a_table_that_somebody_has_left_is_replaced),
+        cmocka_unit_test(test_only_what_takes_our_table_away_is_a_hit),
+    };
+
+    return cmocka_run_group_tests(tests, enter_namespace, NULL);
+}
