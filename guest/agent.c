@@ -25,6 +25,7 @@
 #include "program.h"
 #include "rpc.h"
 #include "seed.h"
+#include "services.h"
 #include "steps.h"
 #include "system.h"
 #include "transport.h"
@@ -46,6 +47,7 @@ struct agent {
     struct health_options health;
     struct upgrade *upgrade;
     struct listeners *listeners;
+    struct services *services; /* of other programs */
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -203,6 +205,13 @@ static void on_ports_changed(struct ports *ports, void *arg)
     }
 }
 
+static void on_udp_wanted(const struct udp_range *ranges, size_t count, void *arg)
+{
+    struct agent *agent = arg;
+
+    ports_want_udp(agent->ports, ranges, count);
+}
+
 static void on_boot_replaced(const char *path, void *arg)
 {
     struct agent *agent = arg;
@@ -283,6 +292,16 @@ static void add_services(struct agent *agent)
          .has_request = true,
          .serve = tunnels_serve_accept,
          .arg = agent->tunnels},
+        {.name = "Register",
+         .from = RPC_FROM_GUEST,
+         .has_request = true,
+         .serve = services_register,
+         .arg = agent->services},
+        {.name = "Accept",
+         .from = RPC_FROM_GUEST,
+         .has_request = true,
+         .serve = services_accept,
+         .arg = agent->services},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
 
@@ -413,16 +432,22 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     if (!options->no_boot) {
         load_drivers(agent);
     }
-    r = ports_open(agent->loop, on_ports_changed, agent, &agent->ports, err);
+    r = ports_open(&(struct ports_options){.loop = agent->loop,
+                                           .no_bpf = options->no_bpf,
+                                           .changed = on_ports_changed,
+                                           .arg = agent},
+                   &agent->ports, err);
     if (r < 0) {
         return r;
     }
     agent->events = events_new(ports_current(agent->ports));
+    events_set_wanted(agent->events, on_udp_wanted, agent);
     agent->incoming = incoming_new(agent->loop, INCOMING_WAIT_MS);
     agent->tunnels = tunnels_new(agent->loop, agent->incoming);
     agent->listeners = listeners_new(agent->loop, agent->incoming);
     open_services(agent, options);
-    agent->rpc = rpc_new(NULL);
+    agent->services = services_new(agent->incoming);
+    agent->rpc = rpc_new(&(struct rpc_service){.serve = services_serve, .arg = agent->services});
     add_services(agent);
     agent->links = links_new(agent->loop, agent->rpc);
     if (options->socket &&
@@ -454,6 +479,7 @@ static void close_all(struct agent *agent)
     rpc_free(agent->rpc);
     listeners_free(agent->listeners);
     tunnels_free(agent->tunnels);
+    services_free(agent->services);
     incoming_free(agent->incoming);
     events_free(agent->events);
     mux_free(agent->mux);

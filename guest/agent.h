@@ -10,6 +10,7 @@
 
 struct agent_options {
     const char *transport; /* see transport.h */
+    bool no_bpf;           /* find ports by the clock, for diagnosis */
     bool no_boot;          /* leave the machine alone: all stages are reached at once */
     const char *socket;    /* for programs of this guest; NULL: none */
     char *const *argv;     /* of the program, for when a newer one takes over */

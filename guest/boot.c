@@ -406,7 +406,7 @@ static void begin_growth(struct boot *boot)
 
 static void advance_ssh(struct boot *boot)
 {
-    if (portset_has_port(boot->options.ports, SSH_PORT) && !files_exist("/run/nologin")) {
+    if (portset_has_port(boot->options.ports, PORT_TCP, SSH_PORT) && !files_exist("/run/nologin")) {
         reach(boot, lima_guest_v1_Stage_Name_SSH, "");
     }
 }

@@ -2,6 +2,7 @@
 #include "events.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include "base/alloc.h"
 #include "base/log.h"
@@ -13,6 +14,11 @@
 
 static_assert(ARRAY_LEN(((lima_guest_v1_Ports *)0)->added) == PORTS_PER_EVENT, "guest.options");
 static_assert(ARRAY_LEN(((lima_guest_v1_Ports *)0)->removed) == PORTS_PER_EVENT, "guest.options");
+static_assert(ARRAY_LEN(((lima_guest_v1_EventsRequest *)0)->udp_wanted) == UDP_WANTED_MAX,
+              "guest.options");
+static_assert((int)PORT_UDP == lima_guest_v1_Port_Protocol_UDP, "guest.proto");
+static_assert((int)PORT_CONTAINER == lima_guest_v1_Port_Origin_CONTAINER, "guest.proto");
+static_assert((int)PORT_KUBERNETES == lima_guest_v1_Port_Origin_KUBERNETES, "guest.proto");
 
 struct entry {
     size_t len;
@@ -27,12 +33,16 @@ struct subscriber {
     struct portset ports; /* that it knows */
     bool replied;         /* StreamReply is out */
     bool snapshot_sent;
+    struct udp_range wanted[UDP_WANTED_MAX];
+    size_t wanted_count;
     size_t held_len; /* an encoded ports event that found no room yet */
     uint8_t *held;
 };
 
 struct events {
     const struct portset *ports;
+    events_wanted_fn *wanted;
+    void *wanted_arg;
     struct subscriber *subscribers;
     struct entry *history;
     size_t count;
@@ -45,6 +55,12 @@ struct events *events_new(const struct portset *ports)
 
     events->ports = ports;
     return events;
+}
+
+void events_set_wanted(struct events *events, events_wanted_fn *fn, void *arg)
+{
+    events->wanted = fn;
+    events->wanted_arg = arg;
 }
 
 static void subscriber_free(struct subscriber *sub)
@@ -78,8 +94,11 @@ void events_free(struct events *events)
 static void put_ports(lima_guest_v1_Port *to, const struct portset_entry *from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        to[i] =
-            (lima_guest_v1_Port){.protocol = lima_guest_v1_Port_Protocol_TCP, .port = from[i].port};
+        to[i] = (lima_guest_v1_Port){
+            .protocol = (lima_guest_v1_Port_Protocol)from[i].protocol,
+            .port = from[i].port,
+            .origin = (lima_guest_v1_Port_Origin)from[i].origin,
+        };
         to[i].address.size = from[i].address_len;
         memcpy(to[i].address.bytes, from[i].address, from[i].address_len);
     }
@@ -230,6 +249,42 @@ static const struct mux_stream_ops subscriber_ops = {
     .closed = on_subscriber_closed,
 };
 
+/* Those of all subscribers; one that went away is forgotten when the next comes. */
+static void tell_wanted(const struct events *events)
+{
+    struct udp_range all[UDP_WANTED_MAX];
+    size_t count = 0;
+
+    for (const struct subscriber *sub = events->subscribers; sub; sub = sub->next) {
+        for (size_t i = 0; i < sub->wanted_count && count < ARRAY_LEN(all); i++) {
+            all[count++] = sub->wanted[i];
+        }
+    }
+    if (events->wanted) {
+        events->wanted(all, count, events->wanted_arg);
+    }
+}
+
+static int read_wanted(const struct rpc_call *call, struct subscriber *sub)
+{
+    lima_guest_v1_EventsRequest request = lima_guest_v1_EventsRequest_init_zero;
+
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_EventsRequest_fields,
+                     &request)) {
+        return -EBADMSG;
+    }
+    for (size_t i = 0; i < request.udp_wanted_count; i++) {
+        const lima_guest_v1_PortRange *range = &request.udp_wanted[i];
+
+        if (range->first < 1 || range->first > range->last || range->last > UINT16_MAX) {
+            return -EBADMSG;
+        }
+        sub->wanted[sub->wanted_count++] =
+            (struct udp_range){(uint16_t)range->first, (uint16_t)range->last};
+    }
+    return 0;
+}
+
 int events_serve(const struct rpc_call *call, void *arg, struct error *err)
 {
     struct events *events = arg;
@@ -237,7 +292,12 @@ int events_serve(const struct rpc_call *call, void *arg, struct error *err)
 
     *sub =
         (struct subscriber){.events = events, .next = events->subscribers, .stream = call->stream};
+    if (read_wanted(call, sub) < 0) {
+        free(sub);
+        return error_set(err, EBADMSG, "malformed request");
+    }
     events->subscribers = sub;
+    tell_wanted(events);
     mux_stream_consumed(call->stream, call->rest_len);
     mux_stream_set_ops(call->stream, &subscriber_ops, sub);
     pump(sub);

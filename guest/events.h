@@ -12,6 +12,7 @@
 #include "mux/mux.h"
 #include "portset.h"
 #include "rpc.h"
+#include "udp.h"
 
 #define EVENTS_HISTORY_MAX 1024 /* later scripts are not reported; stages always are */
 
@@ -19,6 +20,9 @@ struct events;
 
 /* @ports is borrowed and looked at again at each events_ports_changed(). */
 struct events *events_new(const struct portset *ports);
+/* @fn is told the UDP ports that subscribers want, when one comes whose wishes are new. */
+typedef void events_wanted_fn(const struct udp_range *ranges, size_t count, void *arg);
+void events_set_wanted(struct events *events, events_wanted_fn *fn, void *arg);
 /* Resets the streams of subscribers. */
 void events_free(struct events *events);
 SCOPED_PTR(struct events, events_free)

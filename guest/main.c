@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lima-guestagent run [--transport SPEC] [--no-boot] [--socket PATH] [--debug]
+ * lima-guestagent run [--transport SPEC] [--no-boot] [--socket PATH]
+ *                 [--no-bpf] [--debug]
  *                 install [SEED-FOLDER]     the folder of this program, if not given
  *                 version
  */
@@ -21,7 +22,7 @@
 static int usage(FILE *to, int status)
 {
     fputs("Usage: lima-guestagent run [--transport virtio:NAME|unix:PATH|fd:N] [--no-boot] "
-          "[--socket PATH] [--debug]\n"
+          "[--socket PATH] [--no-bpf] [--debug]\n"
           "       lima-guestagent install [SEED-FOLDER]\n"
           "       lima-guestagent version\n",
           to);
@@ -54,6 +55,8 @@ static int run_main(int argc, char **argv)
         } else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
             own_socket = true;
             options.socket = argv[++i];
+        } else if (strcmp(argv[i], "--no-bpf") == 0) {
+            options.no_bpf = true;
         } else if (strcmp(argv[i], "--debug") == 0) {
             log_set_level(LOG_LEVEL_DEBUG);
         } else {

@@ -1,24 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The listening TCP ports of this machine, kept current: by BPF notices where the kernel allows,
- * else by the kernel's notices of destroyed sockets together with a look every 50 ms to 1 s.
+ * The ports of this machine that somebody serves, kept current: sockets, and what leads further
+ * without one of its own.
  */
 #pragma once
 
+#include <stdbool.h>
 #include "base/error.h"
 #include "loop.h"
 #include "portset.h"
+#include "udp.h"
 
 struct ports;
 
 /* The set differs from that of the last call. */
 typedef void ports_changed_fn(struct ports *ports, void *arg);
 
-/* Looks once before it returns; @changed comes from the loop only. */
-int ports_open(struct loop *loop, ports_changed_fn *changed, void *arg, struct ports **ret,
-               struct error *err);
+struct ports_options {
+    struct loop *loop;
+    bool no_bpf;               /* look for sockets by the clock, for diagnosis */
+    ports_changed_fn *changed; /* from the loop only */
+    void *arg;
+};
+
+/* Looks once before it returns. */
+int ports_open(const struct ports_options *options, struct ports **ret, struct error *err);
 void ports_close(struct ports *ports);
 /* Borrowed; valid until the next change. */
 const struct portset *ports_current(const struct ports *ports);
-/* How it learns of changes: "bpf" or "poll"; for logs. */
+/* UDP ports that are reported even where a client's might be; at most UDP_WANTED_MAX. */
+void ports_want_udp(struct ports *ports, const struct udp_range *ranges, size_t count);
+/* How it learns of changes: see sockets_method(). */
 const char *ports_method(const struct ports *ports);

@@ -20,9 +20,11 @@ void portset_clear(struct portset *set)
     set->sockets = 0;
 }
 
-void portset_add(struct portset *set, const void *address, size_t address_len, uint16_t port)
+void portset_add(struct portset *set, enum port_protocol protocol, const void *address,
+                 size_t address_len, uint16_t port)
 {
-    struct portset_entry entry = {.address_len = (uint8_t)address_len, .port = port};
+    struct portset_entry entry = {
+        .protocol = (uint8_t)protocol, .address_len = (uint8_t)address_len, .port = port};
 
     assert(address_len == 4 || address_len == 16);
     set->sockets++;
@@ -38,18 +40,37 @@ void portset_add(struct portset *set, const void *address, size_t address_len, u
     set->entries[set->count++] = entry;
 }
 
-static int compare(const void *a, const void *b)
+void portset_add_all(struct portset *set, const struct portset *from, enum port_origin origin)
+{
+    for (size_t i = 0; i < from->count && set->count < PORTSET_MAX; i++) {
+        array_reserve(set->entries, set->cap, set->count + 1);
+        set->entries[set->count] = from->entries[i];
+        set->entries[set->count++].origin = (uint8_t)origin;
+    }
+    set->sockets += from->sockets;
+}
+
+int portset_compare(const struct portset_entry *a, const struct portset_entry *b)
+{
+    if (a->port != b->port) {
+        return a->port < b->port ? -1 : 1;
+    }
+    if (a->protocol != b->protocol) {
+        return a->protocol < b->protocol ? -1 : 1;
+    }
+    if (a->address_len != b->address_len) {
+        return a->address_len < b->address_len ? -1 : 1;
+    }
+    return memcmp(a->address, b->address, a->address_len);
+}
+
+static int compare_with_origin(const void *a, const void *b)
 {
     const struct portset_entry *x = a;
     const struct portset_entry *y = b;
+    int order = portset_compare(x, y);
 
-    if (x->port != y->port) {
-        return x->port < y->port ? -1 : 1;
-    }
-    if (x->address_len != y->address_len) {
-        return x->address_len < y->address_len ? -1 : 1;
-    }
-    return memcmp(x->address, y->address, x->address_len);
+    return order ? order : (x->origin > y->origin) - (x->origin < y->origin);
 }
 
 void portset_seal(struct portset *set)
@@ -57,20 +78,20 @@ void portset_seal(struct portset *set)
     size_t kept = 0;
 
     if (set->count) {
-        qsort(set->entries, set->count, sizeof(*set->entries), compare);
+        qsort(set->entries, set->count, sizeof(*set->entries), compare_with_origin);
     }
     for (size_t i = 0; i < set->count; i++) {
-        if (!kept || compare(&set->entries[kept - 1], &set->entries[i]) != 0) {
+        if (!kept || portset_compare(&set->entries[kept - 1], &set->entries[i]) != 0) {
             set->entries[kept++] = set->entries[i];
         }
     }
     set->count = kept;
 }
 
-bool portset_has_port(const struct portset *set, uint16_t port)
+bool portset_has_port(const struct portset *set, enum port_protocol protocol, uint16_t port)
 {
     for (size_t i = 0; i < set->count; i++) {
-        if (set->entries[i].port == port) {
+        if (set->entries[i].port == port && set->entries[i].protocol == protocol) {
             return true;
         }
     }
@@ -83,7 +104,7 @@ bool portset_equal(const struct portset *a, const struct portset *b)
         return false;
     }
     for (size_t i = 0; i < a->count; i++) {
-        if (compare(&a->entries[i], &b->entries[i]) != 0) {
+        if (compare_with_origin(&a->entries[i], &b->entries[i]) != 0) {
             return false;
         }
     }
@@ -110,14 +131,18 @@ bool portset_advance(struct portset *known, const struct portset *now, size_t ma
     while (k < known->count || n < now->count) {
         int order = k == known->count ? 1
                     : n == now->count ? -1
-                                      : compare(&known->entries[k], &now->entries[n]);
+                                      : portset_compare(&known->entries[k], &now->entries[n]);
         const struct portset_entry *entry = order <= 0 ? &known->entries[k] : &now->entries[n];
+        bool moved = order == 0 && entry->origin != now->entries[n].origin;
         bool keep = true;
 
         if (order < 0 && removed < max) {
             ret_removed[removed++] = *entry;
             keep = false;
         } else if (order > 0 && added < max) {
+            ret_added[added++] = *entry;
+        } else if (moved && added < max) {
+            entry = &now->entries[n];
             ret_added[added++] = *entry;
         } else if (order > 0) {
             keep = false;

@@ -161,15 +161,21 @@ void rpc_refuse(struct mux_stream *stream, int error, const char *message)
 static const struct rpc_service *find_service(const struct rpc *rpc, const char *name,
                                               enum rpc_from from)
 {
+    bool known = false;
+
     for (size_t i = 0; i < rpc->count; i++) {
         const struct rpc_service *service = &rpc->entries[i].service;
         unsigned allowed = service->from ? service->from : RPC_FROM_HOST;
 
-        if (strcmp(service->name, name) == 0) {
-            return allowed & from ? service : NULL;
+        if (strcmp(service->name, name) != 0) {
+            continue;
         }
+        if (allowed & from) {
+            return service;
+        }
+        known = true;
     }
-    return rpc->other.serve && from == RPC_FROM_HOST ? &rpc->other : NULL;
+    return !known && rpc->other.serve && from == RPC_FROM_HOST ? &rpc->other : NULL;
 }
 
 /* Ends a call that never came to its handler; @used of what came last are not consumed yet. */

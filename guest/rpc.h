@@ -57,7 +57,7 @@ struct rpc *rpc_new(const struct rpc_service *other);
 /* Resets streams whose request is not complete; others belong to their handlers. */
 void rpc_free(struct rpc *rpc);
 SCOPED_PTR(struct rpc, rpc_free)
-/* Before the first call. Names are not checked for being new. */
+/* Before the first call. A name may be there twice, once for each side that calls. */
 void rpc_add(struct rpc *rpc, const struct rpc_service *service);
 /* Feature number @index of those that the services bring, or NULL behind the last. */
 const char *rpc_feature(const struct rpc *rpc, size_t index);

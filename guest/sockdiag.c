@@ -2,152 +2,166 @@
 #include "sockdiag.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <linux/filter.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 #include "base/alloc.h"
+#include "loop.h"
+#include "netlink.h"
 
-#define STATE_LISTEN   10
-#define DATAGRAM_MAX   (32u << 10)
-#define DUMP_TIMEOUT_S 1
+#define STATE_CLOSE  7 /* of UDP: not connected */
+#define STATE_LISTEN 10
+#define READS_MAX    64 /* in one go */
 
-/* linux/netlink.h's macros compare signed with unsigned; these walk the same layout. */
-static const struct nlmsghdr *message_at(const void *data, size_t len, size_t at)
+struct listing {
+    enum port_protocol protocol;
+    struct portset *set;
+};
+
+static uint8_t state_of(enum port_protocol protocol)
 {
-    const struct nlmsghdr *header = (const void *)((const char *)data + at);
+    return protocol == PORT_TCP ? STATE_LISTEN : STATE_CLOSE;
+}
 
-    if (len - at < sizeof(*header) || header->nlmsg_len < sizeof(*header) ||
-        header->nlmsg_len > len - at) {
-        return NULL;
+static int take_socket(const struct netlink_message *message, struct inet_diag_msg *ret)
+{
+    if (message->len < sizeof(*ret)) {
+        return -EBADMSG;
     }
-    return header;
+    memcpy(ret, message->body, sizeof(*ret));
+    return 0;
 }
 
-static size_t next_offset(const struct nlmsghdr *header, size_t len, size_t at)
+static int on_socket(const struct netlink_message *message, void *arg)
 {
-    return MIN(len, at + NLMSG_ALIGN(header->nlmsg_len));
-}
+    const struct listing *listing = arg;
+    struct inet_diag_msg msg;
+    bool v6;
 
-static const struct inet_diag_msg *diag_of(const struct nlmsghdr *header)
-{
-    return header->nlmsg_len < NLMSG_HDRLEN + sizeof(struct inet_diag_msg)
-               ? NULL
-               : (const void *)((const char *)header + NLMSG_HDRLEN);
-}
-
-static int error_code(const struct nlmsghdr *header)
-{
-    const struct nlmsgerr *body = (const void *)((const char *)header + NLMSG_HDRLEN);
-
-    return header->nlmsg_len < NLMSG_HDRLEN + sizeof(int) ? EBADMSG : -body->error;
-}
-
-static void add_socket(const struct inet_diag_msg *msg, struct portset *set)
-{
-    bool v6 = msg->idiag_family == AF_INET6;
-
-    if (msg->idiag_state == STATE_LISTEN && (v6 || msg->idiag_family == AF_INET)) {
-        portset_add(set, msg->id.idiag_src, v6 ? 16 : 4, ntohs(msg->id.idiag_sport));
+    if (message->type != SOCK_DIAG_BY_FAMILY) {
+        return 0;
     }
-}
-
-int sockdiag_parse(const void *data, size_t len, struct portset *set, struct sockdiag_reply *ret)
-{
-    *ret = (struct sockdiag_reply){0};
-    for (size_t at = 0; at < len && !ret->done;) {
-        const struct nlmsghdr *header = message_at(data, len, at);
-        const struct inet_diag_msg *msg;
-
-        if (!header) {
-            return -EBADMSG;
-        }
-        if (header->nlmsg_type == NLMSG_DONE) {
-            ret->done = true;
-        } else if (header->nlmsg_type == NLMSG_ERROR) {
-            ret->done = true;
-            ret->code = error_code(header);
-        } else if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY) {
-            msg = diag_of(header);
-            if (!msg) {
-                return -EBADMSG;
-            }
-            add_socket(msg, set);
-        }
-        at = next_offset(header, len, at);
+    if (take_socket(message, &msg) < 0) {
+        return -EBADMSG;
+    }
+    v6 = msg.idiag_family == AF_INET6;
+    if (msg.idiag_state == state_of(listing->protocol) && !msg.id.idiag_dport &&
+        (v6 || msg.idiag_family == AF_INET)) {
+        portset_add(listing->set, listing->protocol, msg.id.idiag_src, v6 ? 16 : 4,
+                    ntohs(msg.id.idiag_sport));
     }
     return 0;
 }
 
-bool sockdiag_notice_matches(const void *data, size_t len, const struct portset *set)
+int sockdiag_parse(const void *data, size_t len, enum port_protocol protocol, struct portset *set)
 {
-    for (size_t at = 0; at < len;) {
-        const struct nlmsghdr *header = message_at(data, len, at);
-        const struct inet_diag_msg *msg = header ? diag_of(header) : NULL;
+    struct listing listing = {.protocol = protocol, .set = set};
 
-        if (!header) {
-            return false;
-        }
-        if (msg && portset_has_port(set, ntohs(msg->id.idiag_sport))) {
-            return true;
-        }
-        at = next_offset(header, len, at);
-    }
-    return false;
+    return netlink_parse(data, len, on_socket, &listing);
 }
 
-static int open_socket(int flags, unsigned groups, int *ret_fd, struct error *err)
-{
-    struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = groups};
-    scoped(fd_close) int fd =
-        socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | flags, NETLINK_SOCK_DIAG);
+struct notice {
+    const struct portset *tcp, *udp;
+    struct sockdiag_gone *gone;
+};
 
-    if (fd < 0) {
-        return error_errno(err, errno, "opening a socket diagnosis socket");
+/* A notice names no protocol but in an attribute that old kernels leave out: both are looked up. */
+static int on_notice(const struct netlink_message *message, void *arg)
+{
+    const struct notice *notice = arg;
+    struct inet_diag_msg msg;
+    uint16_t port;
+
+    if (take_socket(message, &msg) == 0 && !msg.id.idiag_dport) {
+        port = ntohs(msg.id.idiag_sport);
+        notice->gone->tcp = notice->gone->tcp || portset_has_port(notice->tcp, PORT_TCP, port);
+        notice->gone->udp = notice->gone->udp || portset_has_port(notice->udp, PORT_UDP, port);
     }
-    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-        return error_errno(err, errno, "binding a socket diagnosis socket");
-    }
-    *ret_fd = steal_fd(&fd);
     return 0;
+}
+
+void sockdiag_notice_parse(const void *data, size_t len, const struct portset *tcp,
+                           const struct portset *udp, struct sockdiag_gone *gone)
+{
+    struct notice notice = {.tcp = tcp, .udp = udp, .gone = gone};
+
+    if (netlink_parse(data, len, on_notice, &notice) < 0) {
+        *gone = (struct sockdiag_gone){.tcp = true, .udp = true}; /* whatever it was: look */
+    }
 }
 
 int sockdiag_open(int *ret_fd, struct error *err)
 {
-    /* The kernel fills the answer while it takes the request; the timeout is a net below that. */
-    struct timeval timeout = {.tv_sec = DUMP_TIMEOUT_S};
-    int r = open_socket(0, 0, ret_fd, err);
+    int r = netlink_open(NETLINK_SOCK_DIAG, 0, ret_fd, err);
 
-    if (r == 0) {
-        setsockopt(*ret_fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    }
-    return r;
+    return r < 0 ? error_wrap(err, r, "asking for sockets") : 0;
 }
 
-int sockdiag_watch_open(int *ret_fd, struct error *err)
+static uint32_t group(unsigned number)
 {
-    return open_socket(SOCK_NONBLOCK,
-                       1u << (SKNLGRP_INET_TCP_DESTROY - 1) | 1u << (SKNLGRP_INET6_TCP_DESTROY - 1),
-                       ret_fd, err);
+    return 1u << (number - 1);
 }
 
-bool sockdiag_watch_read(int fd, const struct portset *set)
+int sockdiag_watch_open(bool tcp, int *ret_fd, struct error *err)
 {
-    _Alignas(struct nlmsghdr) static char datagram[DATAGRAM_MAX];
-    bool found = false;
-    ssize_t n;
+    uint32_t groups = group(SKNLGRP_INET_UDP_DESTROY) | group(SKNLGRP_INET6_UDP_DESTROY);
+    int r;
 
-    while ((n = recv(fd, datagram, sizeof(datagram), 0)) > 0 || (n < 0 && errno == ENOBUFS)) {
-        found = found || n < 0 || sockdiag_notice_matches(datagram, (size_t)n, set);
-    }
-    return found;
+    groups |= tcp ? group(SKNLGRP_INET_TCP_DESTROY) | group(SKNLGRP_INET6_TCP_DESTROY) : 0;
+    r = netlink_open(NETLINK_SOCK_DIAG, groups, ret_fd, err);
+    return r < 0 ? error_wrap(err, r, "asking for closed sockets") : 0;
 }
 
-static int request_dump(int fd, uint8_t family, struct error *err)
+/*
+ * Connections, which have a peer's port, and sockets that never had one end by the thousand: these
+ * notices are dropped in the kernel too.
+ */
+int sockdiag_watch_skip(int fd, uint16_t first, uint16_t last, struct error *err)
+{
+    const uint32_t id = NLMSG_HDRLEN + offsetof(struct inet_diag_msg, id);
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, id + offsetof(struct inet_diag_sockid, idiag_dport)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 5),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, id + offsetof(struct inet_diag_sockid, idiag_sport)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, first, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+    };
+    struct sock_fprog program = {.len = ARRAY_LEN(code), .filter = code};
+
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0) {
+        return error_errno(err, errno, "filtering notices of closed sockets");
+    }
+    return 0;
+}
+
+struct sockdiag_gone sockdiag_watch_read(int fd, const struct portset *tcp,
+                                         const struct portset *udp)
+{
+    char datagram[4096]; /* a notice has some 100 bytes */
+    struct sockdiag_gone gone = {0};
+
+    for (int i = 0; i < READS_MAX; i++) {
+        ssize_t n = recv(fd, datagram, sizeof(datagram), 0);
+
+        if (n < 0 && errno == ENOBUFS) {
+            gone = (struct sockdiag_gone){.tcp = true, .udp = true};
+        } else if (n <= 0) {
+            break;
+        } else {
+            sockdiag_notice_parse(datagram, (size_t)n, tcp, udp, &gone);
+        }
+    }
+    return gone;
+}
+
+static int list_family(int fd, uint8_t family, struct listing *listing)
 {
     struct {
         struct nlmsghdr header;
@@ -155,54 +169,26 @@ static int request_dump(int fd, uint8_t family, struct error *err)
     } request = {
         .header = {.nlmsg_len = sizeof(request),
                    .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+                   .nlmsg_seq = (uint32_t)loop_now_us()},
         .body = {.sdiag_family = family,
-                 .sdiag_protocol = IPPROTO_TCP,
-                 .idiag_states = 1u << STATE_LISTEN},
+                 .sdiag_protocol = listing->protocol == PORT_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+                 .idiag_states = 1u << state_of(listing->protocol)},
     };
+    int r = netlink_dump(fd, &request.header, on_socket, listing);
 
-    if (send(fd, &request, sizeof(request), 0) != (ssize_t)sizeof(request)) {
-        return error_errno(err, errno, "asking for listening sockets");
-    }
-    return 0;
+    return r == -ENOENT ? 0 : r; /* the kernel has no such family */
 }
 
-static int read_dump(int fd, struct portset *set, struct error *err)
+int sockdiag_list(int fd, enum port_protocol protocol, struct portset *set, struct error *err)
 {
-    _Alignas(struct nlmsghdr) static char datagram[DATAGRAM_MAX];
-    struct sockdiag_reply reply = {0};
-
-    while (!reply.done) {
-        ssize_t n = recv(fd, datagram, sizeof(datagram), 0);
-        int r;
-
-        if (n <= 0) {
-            return error_errno(err, n < 0 ? errno : EIO, "reading listening sockets");
-        }
-        r = sockdiag_parse(datagram, (size_t)n, set, &reply);
-        if (r < 0) {
-            return error_set(err, -r, "malformed answer about listening sockets");
-        }
-    }
-    /* ENOENT: the kernel has no such family. */
-    if (reply.code && reply.code != ENOENT) {
-        return error_errno(err, reply.code, "listing listening sockets");
-    }
-    return 0;
-}
-
-int sockdiag_listeners(int fd, struct portset *set, struct error *err)
-{
-    static const uint8_t families[] = {AF_INET, AF_INET6};
+    struct listing listing = {.protocol = protocol, .set = set};
+    int r;
 
     portset_clear(set);
-    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
-        int r = request_dump(fd, families[i], err);
-
-        r = r < 0 ? r : read_dump(fd, set, err);
-        if (r < 0) {
-            return r;
-        }
+    r = list_family(fd, AF_INET, &listing);
+    r = r < 0 ? r : list_family(fd, AF_INET6, &listing);
+    if (r < 0) {
+        return error_errno(err, -r, "listing %s sockets", protocol == PORT_TCP ? "TCP" : "UDP");
     }
     portset_seal(set);
     return 0;

@@ -34,10 +34,13 @@ struct peer {
     struct loop_io *io;
     struct event *flush; /* made active when there is output */
     uint8_t *in;
-    bool blocked;         /* the transport takes no more for now */
-    bool failed;          /* the transport is to be closed when the mux is off the stack */
-    bool known;           /* Info has come: disconnected() is owed */
-    struct strv features; /* of the guest that is known */
+    bool blocked;            /* the transport takes no more for now */
+    bool failed;             /* the transport is to be closed when the mux is off the stack */
+    bool known;              /* Info has come: disconnected() is owed */
+    struct strv features;    /* of the guest that is known */
+    struct call *event_call; /* NULL: none */
+    struct peer_range udp_wanted[PEER_WANTED_MAX];
+    size_t udp_wanted_count;
 };
 
 /* ---- transport ---- */
@@ -186,6 +189,7 @@ static void on_events_ended(struct call *call, int r, const char *text)
 {
     struct peer *peer = call->peer;
 
+    peer->event_call = NULL;
     call_free(call);
     if (r != -ENOTCONN) {
         log_debug("guest agent: event stream ended: %s", strerror(-r));
@@ -203,9 +207,28 @@ static void events_start(struct peer *peer)
     struct call *call = xnew(struct call);
 
     call_init(call, peer, &events_ops, "Events");
-    wire_put_events_request(&call->request);
-    if (!call_start(call)) {
+    wire_put_events_request(&call->request, peer->udp_wanted, peer->udp_wanted_count);
+    if (call_start(call)) {
+        peer->event_call = call;
+    } else {
         peer->failed = true;
+    }
+}
+
+void peer_want_udp(struct peer *peer, const struct peer_range *ranges, size_t count)
+{
+    count = MIN(count, PEER_WANTED_MAX);
+    if (count == peer->udp_wanted_count &&
+        (!count || memcmp(ranges, peer->udp_wanted, count * sizeof(*ranges)) == 0)) {
+        return;
+    }
+    peer->udp_wanted_count = count;
+    if (count) {
+        memcpy(peer->udp_wanted, ranges, count * sizeof(*ranges));
+    }
+    if (peer->event_call) {
+        call_free(steal(peer->event_call));
+        events_start(peer);
     }
 }
 

@@ -67,7 +67,7 @@ struct peer_events {
     void (*stage)(enum peer_stage stage, const char *detail, const char *instance_id,
                   uint64_t uptime_us, void *arg);
     void (*script)(const struct peer_script *script, void *arg);
-    /* @snapshot: @added is everything. */
+    /* @snapshot: @added is everything. It may name a known port, whose origin has changed. */
     void (*ports)(bool snapshot, const struct peer_port *added, size_t added_count,
                   const struct peer_port *removed, size_t removed_count, void *arg);
 };
@@ -75,6 +75,19 @@ struct peer_events {
 struct peer *peer_new(struct loop *loop, const struct peer_events *events, void *events_arg);
 void peer_free(struct peer *peer);
 SCOPED_PTR(struct peer, peer_free)
+
+#define PEER_WANTED_MAX 64
+
+struct peer_range { /* inclusive, 1..65535 */
+    uint16_t first, last;
+};
+
+/*
+ * UDP ports that rules name one by one: reported even where the guest would take the socket for a
+ * client's or for one of its system. Kept for later sessions; one that is up begins its events
+ * anew. What is beyond PEER_WANTED_MAX is left out.
+ */
+void peer_want_udp(struct peer *peer, const struct peer_range *ranges, size_t count);
 
 /* Uses @take_fd (non-blocking stream) from now on; an older one is closed. @pad as in mux_start().
  */

@@ -90,10 +90,21 @@ void wire_put_info_request(struct buf *out, const char *version)
     put_message(out, &message.base);
 }
 
-void wire_put_events_request(struct buf *out)
+void wire_put_events_request(struct buf *out, const struct peer_range *wanted, size_t count)
 {
     Lima__Guest__V1__EventsRequest message = LIMA__GUEST__V1__EVENTS_REQUEST__INIT;
+    Lima__Guest__V1__PortRange ranges[PEER_WANTED_MAX];
+    Lima__Guest__V1__PortRange *pointers[PEER_WANTED_MAX];
 
+    assert(count <= PEER_WANTED_MAX);
+    for (size_t i = 0; i < count; i++) {
+        ranges[i] = (Lima__Guest__V1__PortRange)LIMA__GUEST__V1__PORT_RANGE__INIT;
+        ranges[i].first = wanted[i].first;
+        ranges[i].last = wanted[i].last;
+        pointers[i] = &ranges[i];
+    }
+    message.n_udp_wanted = count;
+    message.udp_wanted = pointers;
     put_message(out, &message.base);
 }
 

@@ -19,7 +19,8 @@ void wire_put_open(struct buf *out, const char *service);
 /* @error is an errno, @text its words. */
 void wire_put_stream_reply(struct buf *out, int error, const char *text);
 void wire_put_info_request(struct buf *out, const char *version);
-void wire_put_events_request(struct buf *out);
+/* At most PEER_WANTED_MAX @wanted. */
+void wire_put_events_request(struct buf *out, const struct peer_range *wanted, size_t count);
 void wire_put_tunnel_request(struct buf *out, const struct peer_address *to);
 void wire_put_listen_request(struct buf *out, const struct peer_address *at, unsigned mode);
 void wire_put_accept_request(struct buf *out, uint64_t id);

@@ -15,6 +15,7 @@
  *
  * Environment:
  *   FAKE_QEMU_GUEST=PATH     guest agent; without it the port never opens
+ *   FAKE_QEMU_GUEST_SOCKET=PATH   where the agent serves programs of the guest (default: nowhere)
  *   FAKE_QEMU_GUEST_MS=N     it starts so long after the VM (default 0)
  *   FAKE_QEMU_FAIL=TEXT      writes TEXT to stderr and exits with 1 before QMP answers
  *   FAKE_QEMU_EXIT=CODE      exits with CODE ...
@@ -153,6 +154,7 @@ static void event_port(struct fake *f, bool open)
 static void guest_start(struct fake *f)
 {
     const char *path = getenv("FAKE_QEMU_GUEST");
+    const char *local = getenv("FAKE_QEMU_GUEST_SOCKET");
     int pair[2];
 
     if (!path || !*path) {
@@ -173,7 +175,8 @@ static void guest_start(struct fake *f)
         } else {
             dup2(pair[1], GUEST_FD);
         }
-        execl(path, path, "run", "--transport", "fd:3", "--no-boot", (char *)NULL);
+        execl(path, path, "run", "--transport", "fd:3", "--no-boot", local ? "--socket" : NULL,
+              local, (char *)NULL);
         fprintf(stderr, "fake-qemu: cannot run '%s': %s\n", path, strerror(errno));
         _exit(127);
     }

@@ -12,6 +12,7 @@ import sys
 
 # Each folder of sources, its rank, and how its headers are named in an #include.
 RANKS = {
+    "proto/lima": (0, "lima/"),  # for programs of others; nobody here includes it
     "proto/base": (0, "base/"),
     "proto/mux": (1, "mux/"),
     "guest": (2, ""),

@@ -4,6 +4,8 @@
  * does.
  */
 #include "test.h"
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "guest_fixture.h"
 
@@ -89,6 +91,73 @@ static void test_events_begin_with_stages_and_a_snapshot(void **state)
     guest_end_call(&side);
 }
 
+static void call_events(struct guest_side *side, uint32_t wanted_udp)
+{
+    lima_guest_v1_EventsRequest request = lima_guest_v1_EventsRequest_init_zero;
+
+    if (wanted_udp) {
+        request.udp_wanted_count = 1;
+        request.udp_wanted[0] = (lima_guest_v1_PortRange){wanted_udp, wanted_udp};
+    }
+    guest_call(side, "Events");
+    guest_send_message(side, lima_guest_v1_EventsRequest_fields, &request);
+}
+
+/* Skips all events but of ports. */
+static void take_ports(struct guest_side *side, lima_guest_v1_Ports *ret)
+{
+    lima_guest_v1_Event event = lima_guest_v1_Event_init_zero;
+
+    do {
+        guest_wait_for(guest_take_message(side, lima_guest_v1_Event_fields, &event));
+    } while (event.which_kind != lima_guest_v1_Event_ports_tag);
+    *ret = event.kind.ports;
+}
+
+static void test_wanted_udp_port_is_in_the_snapshot_of_the_next_stream(void **state)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    lima_guest_v1_Ports ports;
+    struct guest_side first, second;
+    uint16_t port;
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+    port = ntohs(addr.sin_port);
+    call_events(&first, port);
+    assert_int_equal(guest_take_reply(&first), 0);
+    do {
+        take_ports(&first, &ports);
+    } while (!names_port(ports.added, ports.added_count, port));
+
+    call_events(&second, 0);
+    assert_int_equal(guest_take_reply(&second), 0);
+    take_ports(&second, &ports);
+    assert_true(ports.snapshot);
+    while (!names_port(ports.added, ports.added_count, port)) { /* many do not fit into one */
+        take_ports(&second, &ports);
+    }
+    close(fd);
+    do {
+        take_ports(&second, &ports);
+    } while (!names_port(ports.removed, ports.removed_count, port));
+    guest_end_call(&first);
+    guest_end_call(&second);
+}
+
+static void test_events_of_impossible_ports_are_refused(void **state)
+{
+    struct guest_side side;
+
+    call_events(&side, 65536);
+    assert_int_equal(guest_take_reply(&side), EBADMSG);
+    mux_stream_finish(side.stream);
+    guest_wait_for(side.closed);
+    guest_end_call(&side);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -96,6 +165,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown_service_and_garbage_are_refused, guest_start,
                                         guest_stop),
         cmocka_unit_test_setup_teardown(test_events_begin_with_stages_and_a_snapshot, guest_start,
+                                        guest_stop),
+        cmocka_unit_test_setup_teardown(test_wanted_udp_port_is_in_the_snapshot_of_the_next_stream,
+                                        guest_start, guest_stop),
+        cmocka_unit_test_setup_teardown(test_events_of_impossible_ports_are_refused, guest_start,
                                         guest_stop),
     };
 

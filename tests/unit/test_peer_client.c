@@ -37,6 +37,7 @@ static struct {
     struct mux *mux;
     struct service_stream *streams;
     int infos, events, tunnels;
+    size_t udp_wanted;                    /* ranges in the last request for events */
     struct service_stream *events_stream; /* the last one */
     struct service_stream *tunnel_stream;
     /* how it answers */
@@ -92,9 +93,10 @@ static void send_stage(lima_guest_v1_Stage_Name name)
     send_message(guest.events_stream->handle, lima_guest_v1_Event_fields, &event);
 }
 
-static void answer_events(struct service_stream *s)
+static void answer_events(struct service_stream *s, const lima_guest_v1_EventsRequest *request)
 {
     guest.events++;
+    guest.udp_wanted = request->udp_wanted_count;
     guest.events_stream = s;
     accept_call(s);
     send_stage(lima_guest_v1_Stage_Name_AGENT);
@@ -160,7 +162,7 @@ static void serve(struct service_stream *s)
     } else if (strcmp(s->service, "Events") == 0 &&
                take(s, lima_guest_v1_EventsRequest_fields, &request)) {
         s->requested = true;
-        answer_events(s);
+        answer_events(s, &request);
     } else if (strcmp(s->service, "Tunnel") == 0 &&
                take(s, lima_guest_v1_TunnelRequest_fields, &s->tunnel)) {
         s->requested = true;
@@ -469,6 +471,23 @@ static void user_open(struct user *user)
 
 /* ---- tests ---- */
 
+static void test_wanted_udp_ports_begin_the_events_anew(void **state)
+{
+    static const struct peer_range ranges[] = {{53, 53}, {40000, 40010}};
+
+    peer_want_udp(peer, ranges, 1);
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    assert_int_equal(guest.udp_wanted, 1);
+    peer_want_udp(peer, ranges, 1); /* nothing new */
+    peer_want_udp(peer, ranges, 2);
+    RUN_UNTIL(stages == 2);
+    assert_int_equal(guest.events, 2);
+    assert_int_equal(guest.udp_wanted, 2);
+    assert_true(guest.events_stream->next->closed);
+    assert_int_equal(closes, 0);
+}
+
 static void test_a_session_begins_with_info_and_goes_on_with_events(void **state)
 {
     attach(false);
@@ -740,6 +759,7 @@ static void test_a_thousand_tunnels_leave_nothing_over(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(test_wanted_udp_ports_begin_the_events_anew),
         T(test_a_session_begins_with_info_and_goes_on_with_events),
         T(test_a_guest_that_restarts_is_connected_anew),
         T(test_opening_of_the_port_leaves_a_session_that_is_up),

@@ -134,8 +134,14 @@ static void make_shutdown(void *message)
     ((lima_guest_v1_ShutdownRequest *)message)->reboot = true;
 }
 
-static void make_empty(void *message)
+static void make_events_request(void *message)
 {
+    lima_guest_v1_EventsRequest *m = message;
+
+    m->udp_wanted_count = 64;
+    for (unsigned i = 0; i < 64; i++) {
+        m->udp_wanted[i] = (lima_guest_v1_PortRange){.first = 1 + i, .last = 65535 - i};
+    }
 }
 
 #define SAMPLE(nano, c, make)                                                                      \
@@ -148,7 +154,7 @@ static const struct sample samples[] = {
     SAMPLE(InfoRequest, info_request, make_info_request),
     SAMPLE(StreamOpen, stream_open, make_open),
     SAMPLE(Info, info, make_info),
-    SAMPLE(EventsRequest, events_request, make_empty),
+    SAMPLE(EventsRequest, events_request, make_events_request),
     SAMPLE(Event, event, make_stage),
     SAMPLE(Event, event, make_script),
     SAMPLE(Event, event, make_ports),
@@ -192,6 +198,22 @@ static void test_each_message_survives_both_codecs(void **state)
         assert_int_equal(nano_encode(sample->nano, got, again, sizeof(again)), len);
         assert_memory_equal(again, bytes, len);
     }
+}
+
+static void test_wanted_udp_ports_are_what_the_guest_reads(void **state)
+{
+    static const struct peer_range ranges[] = {{53, 53}, {40000, 65535}};
+    scoped(buf_done) struct buf out = BUF_INIT;
+    lima_guest_v1_EventsRequest request = lima_guest_v1_EventsRequest_init_zero;
+    pb_istream_t stream;
+
+    wire_put_events_request(&out, ranges, ARRAY_LEN(ranges));
+    stream = pb_istream_from_buffer((uint8_t *)out.data, out.len);
+    assert_true(
+        pb_decode_ex(&stream, lima_guest_v1_EventsRequest_fields, &request, PB_DECODE_DELIMITED));
+    assert_int_equal(request.udp_wanted_count, 2);
+    assert_int_equal(request.udp_wanted[1].first, 40000);
+    assert_int_equal(request.udp_wanted[1].last, 65535);
 }
 
 static void test_requests_are_what_the_guest_reads(void **state)
@@ -314,6 +336,9 @@ static void see_ports(char sign, const struct peer_port *ports, size_t count)
         inet_ntop(ports[i].address.family, &ports[i].address.v4, text, sizeof(text));
         buf_printf(&seen.text, " %c%s:%u%s", sign, text, ports[i].port,
                    ports[i].proto == CONFIG_PROTO_UDP ? "u" : "");
+        buf_puts(&seen.text, ports[i].origin == PEER_ORIGIN_CONTAINER    ? "c"
+                             : ports[i].origin == PEER_ORIGIN_KUBERNETES ? "k"
+                                                                         : "");
     }
 }
 
@@ -381,17 +406,22 @@ static void test_ports_are_addresses_of_either_family(void **state)
     lima_guest_v1_Ports *ports = &event.kind.ports;
 
     event.which_kind = lima_guest_v1_Event_ports_tag;
-    ports->added_count = 3;
+    ports->added_count = 4;
     ports->added[0] = (lima_guest_v1_Port){.port = 80, .address = {4, {127, 0, 0, 1}}};
     ports->added[1] = (lima_guest_v1_Port){.port = 81, .address = {16, {[15] = 1}}};
     ports->added[2] = (lima_guest_v1_Port){.port = 82, .address = {.size = 16}};
     memcpy(ports->added[2].address.bytes, mapped, 16);
+    ports->added[2].origin = lima_guest_v1_Port_Origin_CONTAINER;
+    ports->added[3] = ports->added[0];
+    ports->added[3].origin = 99; /* of a later version */
     ports->removed_count = 1;
-    ports->removed[0] = (lima_guest_v1_Port){
-        .port = 53, .protocol = lima_guest_v1_Port_Protocol_UDP, .address = {4, {0}}};
+    ports->removed[0] = (lima_guest_v1_Port){.port = 53,
+                                             .protocol = lima_guest_v1_Port_Protocol_UDP,
+                                             .address = {4, {0}},
+                                             .origin = lima_guest_v1_Port_Origin_KUBERNETES};
     assert_int_equal(send_event(&event), 0);
     assert_string_equal(buf_str(&seen.text),
-                        "ports +127.0.0.1:80 +::1:81 +10.1.2.3:82 -0.0.0.0:53u;");
+                        "ports +127.0.0.1:80 +::1:81 +10.1.2.3:82c +127.0.0.1:80 -0.0.0.0:53uk;");
 }
 
 static void test_ports_that_are_none_are_refused(void **state)
@@ -586,6 +616,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_each_message_survives_both_codecs),
+        T(test_wanted_udp_ports_are_what_the_guest_reads),
         T(test_requests_are_what_the_guest_reads),
         T(test_what_a_listener_says_is_checked),
         T(test_the_longest_messages_of_the_guest_are_taken),
