@@ -61,7 +61,7 @@ static void on_local_ready(int listen_fd, short revents, void *arg)
     }
 }
 
-/* The folder, which must be ours alone. */
+/* The folder, in which nobody else may put or replace a socket. */
 static int make_folder(const char *path, struct error *err)
 {
     scoped(free) char *dir = xstrdup(path);
@@ -72,7 +72,7 @@ static int make_folder(const char *path, struct error *err)
         return error_set(err, EINVAL, "'%s' lies in no folder of its own", path);
     }
     *slash = '\0';
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
+    if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
         return error_errno(err, errno, "making '%s'", dir);
     }
     if (lstat(dir, &st) < 0) {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The socket for programs in this guest, in a folder of its own. It is root's alone, by the modes
- * of folder and socket and by the credentials of whoever connects: through it a program speaks to
- * the host in the guest's name.
+ * The socket for programs in this guest. It is root's alone, by its mode and by the credentials of
+ * whoever connects: through it a program speaks to the host in the guest's name.
  */
 #pragma once
 

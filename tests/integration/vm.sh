@@ -189,6 +189,21 @@ test_a_thousand_connections_leave_nothing_behind() {
     fail "descriptors before: $before; after: $(descriptors)"
 }
 
+# Every port that our processes listen on at the host is tried from the guest as well.
+test_nobody_in_the_guest_reaches_a_control_interface() {
+    local ports
+
+    ports=$(ss -Hltnp | grep -E "pid=($(cat "$DIR/ha.pid")|$(cat "$DIR/qemu.pid"))," | awk '{print $4}' |
+        sed 's/.*://' | sort -un)
+    # shellcheck disable=SC2086
+    limactl shell --workdir / a sudo -u nobody python3 - $ports <"$here/vm_nobody.py" >"$TMP/out" ||
+        fail "open: $(cat "$TMP/out")"
+    # The host's sockets are the user's alone.
+    find "$DIR" -type s ! -perm 600 >"$TMP/out"
+    is ''
+    [ "$(stat -c %a "$DIR")" = 700 ]
+}
+
 test_a_killed_host_agent_is_replaced_without_a_reboot() {
     local boot agent vm
 
@@ -358,6 +373,7 @@ run_tests \
     test_scripts_have_run_as_the_right_users \
     test_a_listener_is_forwarded_as_long_as_it_listens \
     test_a_thousand_connections_leave_nothing_behind \
+    test_nobody_in_the_guest_reaches_a_control_interface \
     test_a_killed_host_agent_is_replaced_without_a_reboot \
     test_stop_powers_the_guest_down \
     test_a_later_start_needs_no_cloud_init \
