@@ -23,6 +23,10 @@
 #define CACHE_FORMAT     1
 #define PROBE_TIMEOUT_MS 10000
 
+/* What one may expect of a client that was not asked. */
+#define MODERN_MAJOR 8
+#define MODERN_MINOR 1
+
 void ssh_client_done(struct ssh_client *client)
 {
     strv_done(&client->command);
@@ -96,57 +100,81 @@ static int client_probe(struct ssh_client *client, struct error *err)
     return 0;
 }
 
-static int client_inspect(struct ssh_client *client, struct error *err)
+/* @ret_cache is NULL where there is no cache. Both are the caller's to free. */
+static int cache_place(const struct ssh_client *client, char **ret_cache, char **ret_key,
+                       struct error *err)
 {
-    scoped(free) char *cache = NULL;
-    scoped(free) char *path = NULL;
-    scoped(free) char *key = NULL;
+    scoped(free) char *folder = NULL;
     struct stat st;
-    int r;
 
     if (stat(client->command.items[0], &st) < 0) {
         return error_errno(err, errno, "'%s'", client->command.items[0]);
     }
-    key = cache_key(&st);
-    if (path_cache(&cache, NULL) == 0) {
-        path = path_join(cache, CACHE_FILE);
-    }
-    if (path && cache_load(path, key, client)) {
-        return 0;
+    *ret_key = cache_key(&st);
+    *ret_cache = path_cache(&folder, NULL) == 0 ? path_join(folder, CACHE_FILE) : NULL;
+    return 0;
+}
+
+static int client_inspect(struct ssh_client *client, struct error *err)
+{
+    scoped(free) char *cache = NULL;
+    scoped(free) char *key = NULL;
+    int r = cache_place(client, &cache, &key, err);
+
+    if (r < 0 || (cache && cache_load(cache, key, client))) {
+        return r;
     }
     r = client_probe(client, err);
-    if (r == 0 && path) {
-        cache_save(path, key, client);
+    if (r == 0 && cache) {
+        cache_save(cache, key, client);
     }
     return r;
+}
+
+static int find_command(struct ssh_client *client, struct error *err)
+{
+    const char *env = getenv("SSH");
+    char *program;
+    int r = ssh_words(env ? env : "", &client->command, err);
+
+    if (r < 0) {
+        return error_wrap(err, r, "environment variable SSH");
+    }
+    if (client->command.len == 0) {
+        strv_add(&client->command, "ssh");
+    }
+    program = process_find_program(client->command.items[0]);
+    if (!program) {
+        error_set(err, ENOENT, "no program '%s' in PATH", client->command.items[0]);
+        return error_hint(err, "install the OpenSSH client");
+    }
+    free(client->command.items[0]);
+    client->command.items[0] = program;
+    return 0;
 }
 
 int ssh_client_find(struct ssh_client *ret, struct error *err)
 {
     scoped(ssh_client_done) struct ssh_client client = SSH_CLIENT_INIT;
-    const char *env = getenv("SSH");
-    char *program;
     int r;
 
-    r = ssh_words(env ? env : "", &client.command, err);
-    if (r < 0) {
-        return error_wrap(err, r, "environment variable SSH");
-    }
-    if (client.command.len == 0) {
-        strv_add(&client.command, "ssh");
-    }
-    program = process_find_program(client.command.items[0]);
-    if (!program) {
-        error_set(err, ENOENT, "no program '%s' in PATH", client.command.items[0]);
-        return error_hint(err, "install the OpenSSH client");
-    }
-    free(client.command.items[0]);
-    client.command.items[0] = program;
-    r = client_inspect(&client, err);
-    if (r < 0) {
+    if ((r = find_command(&client, err)) < 0 || (r = client_inspect(&client, err)) < 0) {
         return r;
     }
     *ret = client;
     client = SSH_CLIENT_INIT;
     return 0;
+}
+
+void ssh_client_recall(struct ssh_client *ret)
+{
+    scoped(free) char *cache = NULL;
+    scoped(free) char *key = NULL;
+
+    *ret = SSH_CLIENT_INIT;
+    if (find_command(ret, NULL) < 0 || cache_place(ret, &cache, &key, NULL) < 0 || !cache ||
+        !cache_load(cache, key, ret)) {
+        ret->major = MODERN_MAJOR;
+        ret->minor = MODERN_MINOR;
+    }
 }

@@ -26,6 +26,7 @@
 #define MEMORY_BASE       (8u << 20)
 #define MEMORY_CHANNEL    (1u << 20) /* a window, in the worst cutting into packets */
 #define QUESTION          "LIMA_ALIVE"
+#define FREE_TRIES        1000 /* one a packet that is left, at most */
 
 /* Of these libssh2 takes what it knows: GCM since 1.11.1, and then in one piece, which is faster.
  */
@@ -279,8 +280,9 @@ static int step_control(struct ssh_link *link)
 /* The question goes out, its answer comes in; both by the same call. */
 static void step_asking(struct ssh_link *link)
 {
-    if (libssh2_channel_setenv_ex(link->control, QUESTION, strlen(QUESTION), "1", 1) !=
-        LIBSSH2_ERROR_EAGAIN) {
+    if (libssh2_channel_eof(link->control) == 1 ||
+        libssh2_channel_setenv_ex(link->control, QUESTION, strlen(QUESTION), "1", 1) !=
+            LIBSSH2_ERROR_EAGAIN) {
         link->asking = false; /* whatever the answer is: a broken connection shows in the read */
         loop_timer_set(link->patience, -1);
     }
@@ -463,7 +465,10 @@ void ssh_link_free(struct ssh_link *link)
         return;
     }
     link->state = LINK_STATE_DOWN; /* libssh2 finds no connection, so it waits for nothing */
-    while (link->ssh && libssh2_session_free(link->ssh) == LIBSSH2_ERROR_EAGAIN) {
+    for (int i = 0; i < FREE_TRIES && link->ssh; i++) {
+        if (libssh2_session_free(link->ssh) != LIBSSH2_ERROR_EAGAIN) {
+            link->ssh = NULL;
+        }
     }
     event_free(link->kick);
     loop_timer_free(link->patience);
@@ -509,7 +514,7 @@ void ssh_link_probe(struct ssh_link *link, int patience_ms)
 {
     int64_t end_ms = loop_now_ms() + patience_ms;
 
-    if (link->state != LINK_STATE_UP || !link->control ||
+    if (link->state != LINK_STATE_UP || !link->control || libssh2_channel_eof(link->control) == 1 ||
         (link->asking && link->patience_end_ms <= end_ms)) {
         return;
     }

@@ -141,7 +141,7 @@ int ssh_options(const char *lima_home, const char *dir, const struct config_ssh 
                 const char *user, struct strv *ret, struct error *err)
 {
     scoped(ssh_client_done) struct ssh_client client = SSH_CLIENT_INIT;
-    int r = ssh_client_find(&client, err);
 
-    return r < 0 ? r : ssh_client_options(&client, lima_home, dir, ssh, user, ret, err);
+    ssh_client_recall(&client);
+    return ssh_client_options(&client, lima_home, dir, ssh, user, ret, err);
 }

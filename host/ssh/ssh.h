@@ -36,6 +36,11 @@ struct ssh_client {
  * folder until its file changes. Errors: ENOENT (no such program), EINVAL ($SSH cannot be split).
  */
 int ssh_client_find(struct ssh_client *ret, struct error *err);
+/*
+ * The same, without running the program: of one that was not asked yet, or is not there, what
+ * clients have been able to for years is assumed (OpenSSH 8.1).
+ */
+void ssh_client_recall(struct ssh_client *ret);
 void ssh_client_done(struct ssh_client *client);
 SCOPED_VAL(struct ssh_client, ssh_client_done)
 /* True for OpenSSH @major.@minor or newer. */
@@ -44,12 +49,13 @@ bool ssh_client_at_least(const struct ssh_client *client, int major, int minor);
 /* ---- options ---- */
 
 /*
- * "Name=value" pairs in order, for -o. Paths are quoted, '%' is doubled.
+ * "Name=value" pairs in order, for -o and ssh.config, and for a client as ssh_client_recall() has
+ * it. Paths are quoted, '%' is doubled.
  * Errors: EINVAL (a path or name that ssh cannot be given, such as one with a line break).
  */
 int ssh_options(const char *lima_home, const char *dir, const struct config_ssh *ssh,
                 const char *user, struct strv *ret, struct error *err);
-/* As ssh_options() for a client that is known already; reads no other file than ~/.ssh. */
+/* As ssh_options() for a client that was asked; reads no other file than ~/.ssh. */
 int ssh_client_options(const struct ssh_client *client, const char *lima_home, const char *dir,
                        const struct config_ssh *ssh, const char *user, struct strv *ret,
                        struct error *err);

@@ -233,6 +233,33 @@ static void test_the_client_is_asked_once_until_it_changes(void **state)
     }
 }
 
+static void test_recalling_a_client_runs_none(void **state)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(free) char *path = path_join(folder, "ssh");
+    scoped(free) char *log = path_join(folder, "log");
+    struct ssh_client client;
+
+    write_fake_client(path, log, "9.2p1");
+    setenv("SSH", path, 1);
+    ssh_client_recall(&client);
+    assert_true(ssh_client_at_least(&client, 8, 1));
+    assert_false(ssh_client_at_least(&client, 8, 2));
+    assert_false(client.gssapi);
+    assert_false(file_exists(log));
+    ssh_client_done(&client);
+    assert_works(ssh_client_find(&client, &err), &err);
+    ssh_client_done(&client);
+    ssh_client_recall(&client);
+    assert_true(ssh_client_at_least(&client, 9, 2));
+    assert_true(client.gssapi);
+    ssh_client_done(&client);
+    setenv("SSH", "/nowhere/ssh", 1);
+    ssh_client_recall(&client);
+    assert_true(ssh_client_at_least(&client, 8, 1));
+    ssh_client_done(&client);
+}
+
 static void test_a_missing_client_is_named(void **state)
 {
     scoped(error_done) struct error err = ERROR_INIT;
@@ -269,6 +296,7 @@ int main(void)
         TEST(test_config_refuses_what_would_add_lines),
         TEST(test_config_is_private_and_tells_its_port),
         TEST(test_the_client_is_asked_once_until_it_changes),
+        TEST(test_recalling_a_client_runs_none),
         TEST(test_a_missing_client_is_named),
         TEST(test_no_master_means_nothing_to_stop),
     };
