@@ -247,7 +247,7 @@ static void test_fifty_channels_do_not_mix(void **state)
     need_sshd();
     server_start(&f.server, SERVER_ECHO, NULL);
     for (size_t i = 0; i < MANY; i++) {
-        c[i].to_send = 1000000 + i;
+        c[i].to_send = 300000 + i;
         dial(&c[i], f.server.port);
     }
     RUN_UNTIL(all_closed(c, MANY));
