@@ -62,6 +62,23 @@ int forward_rules_find(const struct forward_rules *rules, const struct config_po
     return -1;
 }
 
+size_t forward_rules_named_udp(const struct forward_rules *rules, struct peer_range *ret,
+                               size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < rules->len && n < max; i++) {
+        const struct config_port_forward *rule = &rules->items[i];
+
+        if (!rule->ignore && rule->proto != CONFIG_PROTO_TCP && !*rule->guest_socket &&
+            !*rule->host_socket && rule->guest_last - rule->guest_first < FORWARD_RULES_NAMED_MAX) {
+            ret[n++] = (struct peer_range){.first = (uint16_t)rule->guest_first,
+                                           .last = (uint16_t)rule->guest_last};
+        }
+    }
+    return n;
+}
+
 char *forward_rules_name(const struct forward_rules *rules, int index)
 {
     if (index < 0) {

@@ -6,6 +6,9 @@
 #pragma once
 
 #include "forward/rule.h"
+#include "peer/client.h"
+
+#define FORWARD_RULES_NAMED_MAX 1000
 
 struct forward_rule_note {
     int index;      /* in the configuration; -1: added since */
@@ -29,5 +32,11 @@ void forward_rules_put_first(struct forward_rules *rules, const struct config_po
 void forward_rules_drop(struct forward_rules *rules, size_t index);
 /* Index of the first that is forward_rule_same() as @rule, or -1. */
 int forward_rules_find(const struct forward_rules *rules, const struct config_port_forward *rule);
+/*
+ * The UDP ports that rules to forward name, in ranges of at most FORWARD_RULES_NAMED_MAX ports: who
+ * says "all" names none. Returns how many were put into @ret, which has room for @max.
+ */
+size_t forward_rules_named_udp(const struct forward_rules *rules, struct peer_range *ret,
+                               size_t max);
 /* "portForwards[2]", "added", "built-in" (FORWARD_RULE_IMPLICIT). Caller frees. */
 char *forward_rules_name(const struct forward_rules *rules, int index);

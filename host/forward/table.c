@@ -423,6 +423,17 @@ static void on_change_due(void *arg)
     table->not_before_ms = ended_ms + IDLE_SHARE * MAX(ended_ms - began_ms - 1, 0);
 }
 
+/* The guest tells of these whatever it thinks of their sockets. */
+static void tell_guest(struct forward_table *table)
+{
+    struct peer_range ranges[PEER_WANTED_MAX];
+    size_t count = forward_rules_named_udp(&table->rules, ranges, ARRAY_LEN(ranges));
+
+    if (table->env.peer && table->env.udp) {
+        peer_want_udp(table->env.peer, ranges, count);
+    }
+}
+
 /* --- outside --- */
 
 struct forward_table *forward_table_new(const struct forward_env *env,
@@ -440,6 +451,7 @@ struct forward_table *forward_table_new(const struct forward_env *env,
     table->events_arg = events_arg;
     table->due = loop_timer_new(env->loop, on_change_due, table);
     table->retry = loop_timer_new(env->loop, on_retry_time, table);
+    tell_guest(table);
     return table;
 }
 
@@ -488,6 +500,7 @@ static int front_failure(const struct forward_table *table, struct error *err)
 static void drop_rule(struct forward_table *table, size_t index)
 {
     forward_rules_drop(&table->rules, index);
+    tell_guest(table);
     if (table->started) {
         reconcile(table, false);
     }
@@ -507,6 +520,7 @@ int forward_table_add(struct forward_table *table, const struct config_port_forw
         return error_set(err, EEXIST, "there is such a rule already");
     }
     forward_rules_put_first(&table->rules, rule, temporary);
+    tell_guest(table);
     if (!table->started) {
         return 0;
     }

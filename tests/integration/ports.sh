@@ -28,6 +28,8 @@ template() {
 		cpus: 1
 		memory: 256MiB
 		disk: 2MiB
+		user:
+		  name: nobody
 		# what leads where
 		portForwards:
 		- guestIP: 127.0.0.2
@@ -89,6 +91,8 @@ state_of() {
 }
 
 test_an_instance_that_does_not_run_has_no_forwards() {
+	chmod 711 "$TMP" # for the guest's user
+	mkdir -m 777 "$TMP/guest"
 	template | expect 0 limactl create --name vm -
 	expect 1 limactl ports vm
 	has err 'instance `vm` is not running, it is `Stopped`'
@@ -234,6 +238,73 @@ assert s.recv(100) == b"mine\n"
 	[ ! -e "$TMP/s.sock" ]
 }
 
+# Answers each datagram to $1 port $2 with the text $3 in front of it.
+serve_udp() {
+	cat >"$TMP/serve_udp.py" <<-'PYTHON'
+		import socket, sys
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.bind((sys.argv[1], int(sys.argv[2])))
+		open(sys.argv[4], "w").close()
+		while True:
+		    data, who = s.recvfrom(65536)
+		    s.sendto(sys.argv[3].encode() + data, who)
+	PYTHON
+	mkfifo "$TMP/ready.udp"
+	background python3 "$TMP/serve_udp.py" "$1" "$2" "$3" "$TMP/ready.udp"
+	cat "$TMP/ready.udp"
+	rm "$TMP/ready.udp"
+}
+
+ask_udp() {
+	python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+s.sendto(b"ping", (sys.argv[1], int(sys.argv[2])))
+print(s.recv(65536).decode())
+' "$1" "$2"
+}
+
+test_udp_is_forwarded_beside_tcp() {
+	mark
+	serve_udp 127.0.0.2 "$REMAP_PORT" echo:
+	event '"type":"forwarding","protocol":"udp","guestAddr":"127.0.0.2:'"$REMAP_PORT"'"'
+	[ "$(ask_udp 127.0.0.1 "$REMAP_PORT")" = echo:ping ]
+	expect 0 limactl ports add vm --temporary "$ADDED_PORT:127.0.0.2:$REMAP_PORT/udp"
+	[ "$(ask_udp 127.0.0.1 "$ADDED_PORT")" = echo:ping ]
+	expect 0 limactl ports remove vm --temporary "$ADDED_PORT:127.0.0.2:$REMAP_PORT"
+	kill "$PID"
+}
+
+test_a_socket_of_the_guest_leads_to_the_host() {
+	cat >"$TMP/unix.py" <<-'PYTHON'
+		import socket, sys
+		s = socket.socket(socket.AF_UNIX)
+		s.bind(sys.argv[1])
+		s.listen()
+		open(sys.argv[2], "w").close()
+		while True:
+		    c, _ = s.accept()
+		    c.sendall(b"of the host")
+		    c.close()
+	PYTHON
+	mkfifo "$TMP/ready.unix"
+	background python3 "$TMP/unix.py" "$TMP/host.sock" "$TMP/ready.unix"
+	cat "$TMP/ready.unix"
+	mark
+	expect 0 limactl ports add vm --temporary --reverse "$TMP/host.sock:$TMP/guest/guest.sock"
+	event '"type":"forwarding".*guest.sock'
+	python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+assert s.recv(100) == b"of the host"
+' "$TMP/guest/guest.sock"
+	expect 0 limactl ports vm --format '{{.GuestAddr}} {{.State}} {{.Reverse}}'
+	has out "$TMP/guest/guest.sock forwarding true"
+	expect 0 limactl ports remove vm --reverse "$TMP/host.sock:$TMP/guest/guest.sock"
+}
+
 test_the_api_refuses_what_makes_no_sense() {
 	local body
 
@@ -266,5 +337,6 @@ run_tests test_an_instance_that_does_not_run_has_no_forwards test_a_listener_is_
 	test_a_move_to_all_addresses_keeps_the_forward test_a_taken_port_is_remapped_where_the_rule_says_so \
 	test_a_port_that_its_owner_gives_back_is_forwarded_at_once \
 	test_added_rules_are_kept_in_lima_yaml_unless_temporary test_all_specs_of_a_command_or_none \
-	test_a_socket_of_the_host_leads_to_a_port test_the_api_refuses_what_makes_no_sense \
+	test_a_socket_of_the_host_leads_to_a_port test_udp_is_forwarded_beside_tcp \
+	test_a_socket_of_the_guest_leads_to_the_host test_the_api_refuses_what_makes_no_sense \
 	test_a_rule_that_must_work_makes_the_start_degraded
