@@ -337,6 +337,8 @@ static void on_driver_guest_port(bool open, void *arg)
 
     if (open) {
         peer_restart(a->peer);
+    } else {
+        peer_interrupted(a->peer);
     }
 }
 

@@ -374,6 +374,13 @@ void peer_restart(struct peer *peer)
     }
 }
 
+void peer_interrupted(struct peer *peer)
+{
+    if (peer->fd >= 0 && mux_is_up(peer->mux)) {
+        mux_start(peer->mux, true);
+    }
+}
+
 void peer_detach(struct peer *peer)
 {
     transport_close(peer);

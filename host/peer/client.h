@@ -98,6 +98,11 @@ void peer_attach(struct peer *peer, int take_fd, bool pad);
  * restarted announces itself, and that ends the old session.
  */
 void peer_restart(struct peer *peer);
+/*
+ * The transport says that the other end has closed it, though our end stays: a session that was up
+ * ends now, not when its end happens to show. Another is asked for on the same fd.
+ */
+void peer_interrupted(struct peer *peer);
 /* Closes the transport: disconnected() comes if a session was up, closed() does not. */
 void peer_detach(struct peer *peer);
 /* Between connected() and disconnected(). */

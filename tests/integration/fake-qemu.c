@@ -7,7 +7,8 @@
  *
  * Faked: the answers to capability questions (-qmp stdio); QMP greeting, capabilities,
  * query-status, query-chardev, system_powerdown, system_reset, quit; the events SHUTDOWN, RESET,
- * POWERDOWN and VSERPORT_CHANGE; -pidfile; the serial log; a clean end at SIGTERM. One QMP client
+ * POWERDOWN and VSERPORT_CHANGE; -pidfile; the serial log; a clean end at SIGTERM. SIGUSR1 cuts the
+ * connection of the agent's port. One QMP client
  * and one client of the agent's port at a time, later ones wait, as with QEMU. What the guest
  * writes while nobody is connected to the port is lost, as with QEMU.
  *
@@ -17,6 +18,7 @@
  *   FAKE_QEMU_GUEST=PATH     guest agent; without it the port never opens
  *   FAKE_QEMU_GUEST_SOCKET=PATH   where the agent serves programs of the guest (default: nowhere)
  *   FAKE_QEMU_GUEST_MS=N     it starts so long after the VM (default 0)
+ *   FAKE_QEMU_AGAIN_MS=N     and again so long after it has ended, as systemd would start it
  *   FAKE_QEMU_FAIL=TEXT      writes TEXT to stderr and exits with 1 before QMP answers
  *   FAKE_QEMU_EXIT=CODE      exits with CODE ...
  *   FAKE_QEMU_EXIT_MS=N      ... so long after the start (default 0)
@@ -354,6 +356,13 @@ static void qmp_readable(struct fake *f)
     }
 }
 
+static int64_t env_ms(const char *name, int64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text && *text ? strtoll(text, NULL, 10) : otherwise;
+}
+
 /* --- bridge --- */
 
 /* Fills @to from @fd. False at end of file. */
@@ -377,20 +386,29 @@ static void bridge_write(int fd, struct buf *from)
     }
 }
 
+static void port_cut(struct fake *f)
+{
+    fd_close(f->port);
+    f->port = -1;
+    buf_truncate(&f->to_port, 0);
+}
+
 static void port_readable(struct fake *f)
 {
     if (!bridge_read(f->port, &f->to_guest)) {
-        fd_close(f->port);
-        f->port = -1;
-        buf_truncate(&f->to_port, 0);
+        port_cut(f);
     }
 }
 
 static void guest_readable(struct fake *f)
 {
     if (!bridge_read(f->guest, &f->to_port)) {
+        int64_t again_ms = env_ms("FAKE_QEMU_AGAIN_MS", -1);
+
         guest_stop(f);
         event_port(f, false);
+        buf_truncate(&f->to_guest, 0);
+        f->guest_ms = again_ms < 0 ? -1 : now_ms() + again_ms;
     }
     if (f->port < 0) {
         buf_truncate(&f->to_port, 0);
@@ -477,13 +495,6 @@ static void parse(struct fake *f, int argc, char **argv)
 
 /* --- life --- */
 
-static int64_t env_ms(const char *name, int64_t otherwise)
-{
-    const char *text = getenv(name);
-
-    return text && *text ? strtoll(text, NULL, 10) : otherwise;
-}
-
 static void write_serial(const struct fake *f)
 {
     const char *text = getenv("FAKE_QEMU_SERIAL");
@@ -515,6 +526,7 @@ static void power_on(struct fake *f)
     }
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     f->signals = signalfd(-1, &set, SFD_CLOEXEC);
@@ -529,7 +541,12 @@ static void on_signal(struct fake *f)
 {
     struct signalfd_siginfo info;
 
-    if (read(f->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+    if (read(f->signals, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
+        return;
+    }
+    if (info.ssi_signo == SIGUSR1) {
+        port_cut(f);
+    } else {
         fprintf(stderr, "fake-qemu: terminating on signal %u from pid %u\n", info.ssi_signo,
                 info.ssi_pid);
         event_shutdown(f, false, "host-signal");
