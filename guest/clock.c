@@ -252,6 +252,7 @@ static void tell_of_set_clock(struct clock_service *service)
     lima_guest_v1_ClockReply reply = lima_guest_v1_ClockReply_init_zero;
 
     service->was_set = false;
+    reply.was_set = true;
     reply.realtime_ns = service->ops->now_ns(service->ops_arg);
     for (struct subscriber *sub = service->subscribers; sub; sub = sub->next) {
         (void)send_reply(sub, &reply); /* the host measures by itself too, only later */

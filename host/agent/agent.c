@@ -17,6 +17,7 @@
 #include "agent/banner.h"
 #include "agent/boot.h"
 #include "agent/carrier.h"
+#include "agent/guest.h"
 #include "agent/pidfile.h"
 #include "agent/ports.h"
 #include "agent/sshport.h"
@@ -63,6 +64,8 @@ struct agent {
     struct peer *peer;
     bool wants_ssh; /* for forwards */
     struct carrier *carrier;
+    struct guest *guest;
+    char *program; /* the guest agent that belongs to us */
     struct loop_timer *reconnect;
     int64_t reconnect_ms;
     struct ports *ports;
@@ -164,6 +167,7 @@ static void on_boot_ready(const struct strv *errors, void *arg)
     strv_extend(&all, errors);
     a->running = true;
     emit(a, (struct api_event){.errors = &all});
+    guest_ready(a->guest);
 }
 
 static void on_boot_failed(const struct strv *errors, void *arg)
@@ -219,6 +223,7 @@ static void on_peer_connected(const struct peer_info *info, void *arg)
     log_debug("guest agent %s on %s, kernel %s, boot %s", info->agent_version, info->os,
               info->kernel, info->boot_id);
     carrier_peer_changed(a->carrier, info->boot_id);
+    guest_connected(a->guest, info);
 }
 
 static void on_peer_disconnected(void *arg)
@@ -227,6 +232,7 @@ static void on_peer_disconnected(void *arg)
 
     log_debug("the session with the guest agent ended");
     carrier_peer_changed(a->carrier, NULL);
+    guest_disconnected(a->guest);
 }
 
 static void on_peer_closed(void *arg)
@@ -326,6 +332,9 @@ static void on_driver_notice(const char *what, void *arg)
     struct agent *a = arg;
 
     log_info("the VM reports: %s", what);
+    if (strcmp(what, "resumed") == 0) {
+        guest_resumed(a->guest);
+    }
     if (strcmp(what, "guest-panicked") == 0) {
         boot_fail(a->boot, "the guest's kernel panicked");
     }
@@ -478,8 +487,24 @@ static void on_delete_ports(struct api_exchange *exchange, jv body, void *arg)
     ports_delete(a->ports, exchange, body);
 }
 
+static void on_get_guest(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    guest_describe(a->guest, exchange);
+}
+
+static void on_post_upgrade(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    guest_upgrade(a->guest, exchange, body);
+}
+
 static const struct api_route routes[] = {
     {"GET", "/v1/info", .handle = on_get_info},
+    {"GET", "/v1/guest", .handle = on_get_guest},
+    {"POST", "/v1/guest/upgrade", .has_body = true, .handle = on_post_upgrade},
     {"GET", "/v1/ports", .handle = on_get_ports},
     {"POST", "/v1/ports", .has_body = true, .handle = on_post_ports},
     {"DELETE", "/v1/ports", .has_body = true, .handle = on_delete_ports},
@@ -558,6 +583,15 @@ static void open_forwards(struct agent *a)
     a->ports = ports_new(&env, a->options->lima_home, a->config, a->ssh_port, on_ports_happened, a);
 }
 
+static void make_guest(struct agent *a)
+{
+    scoped(free) char *name = xasprintf("lima-guestagent.%s-%s", a->config->os, a->config->arch);
+
+    a->program = path_share(name);
+    a->guest =
+        guest_new(&(struct guest_options){.loop = a->loop, .peer = a->peer, .program = a->program});
+}
+
 static int build(struct agent *a, struct error *err)
 {
     int r;
@@ -570,6 +604,7 @@ static int build(struct agent *a, struct error *err)
     a->boot = boot_new(&boot_events, a);
     a->console = console_watch_new();
     a->peer = peer_new(a->loop, &peer_events, a);
+    make_guest(a);
     r = a->inst->driver_pid ? take_over_vm(a, err) : start_vm(a, err);
     if (r < 0) {
         return r;
@@ -586,7 +621,9 @@ static void take_down(struct agent *a)
     ports_free(a->ports);
     carrier_free(a->carrier);
     banner_free(a->banner);
+    guest_free(a->guest);
     peer_free(a->peer);
+    free(a->program);
     if (a->driver) {
         a->ops->close(a->driver);
     }

@@ -170,3 +170,51 @@ int api_get(const char *path, const char *resource, int64_t timeout_ms, jv *ret,
 {
     return api_call(path, "GET", resource, jv_invalid(), timeout_ms, ret, err);
 }
+
+static int begin_question(const struct api_question *question, int64_t deadline, int *ret_fd,
+                          struct error *err)
+{
+    scoped(free) char *request = format_request("GET", question->resource, jv_invalid());
+    scoped(fd_close) int fd = -1;
+    int r = file_connect_unix(question->path, &fd, err);
+
+    if (r < 0) {
+        return r;
+    }
+    fd_set_nonblock(fd);
+    r = send_request(fd, request, deadline);
+    if (r < 0) {
+        return error_errno(err, -r, "asking the host agent on '%s'", question->path);
+    }
+    *ret_fd = steal_fd(&fd);
+    return 0;
+}
+
+static int end_question(struct api_question *question, int fd, int64_t deadline)
+{
+    scoped(buf_done) struct buf answer = BUF_INIT_CAP(ANSWER_MAX);
+    int r = receive_answer(fd, &answer, deadline);
+
+    if (r < 0) {
+        return error_errno(&question->err, -r, "asking the host agent on '%s'", question->path);
+    }
+    return parse_answer(&answer, &question->answer, &question->err);
+}
+
+/* Who answers while we wait for another has it read without waiting, even behind the deadline. */
+void api_get_all(struct api_question *questions, size_t count, int64_t timeout_ms)
+{
+    scoped(free) int *fds = xnew_n(int, count + 1);
+    int64_t deadline = loop_now_ms() + timeout_ms;
+
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = -1;
+        questions[i].r = begin_question(&questions[i], deadline, &fds[i], &questions[i].err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (questions[i].r == 0) {
+            questions[i].r = end_question(&questions[i], fds[i], deadline);
+        }
+        fd_close(fds[i]);
+    }
+}

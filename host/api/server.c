@@ -2,6 +2,7 @@
 #include "api/server.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,6 +52,9 @@ static struct api_exchange *exchange_new(struct evhttp_request *request)
     struct api_exchange *exchange = xnew(struct api_exchange);
 
     exchange->request = request;
+    /* Its answer may take its time, in which the client has nothing to say. */
+    bufferevent_set_timeouts(
+        evhttp_connection_get_bufferevent(evhttp_request_get_connection(request)), NULL, NULL);
     evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_client_gone, exchange);
     return exchange;
 }
@@ -66,6 +70,7 @@ static void exchange_end(struct api_exchange *exchange, int code, const char *re
         return;
     }
     evhttp_connection_set_closecb(evhttp_request_get_connection(request), NULL, NULL);
+    evhttp_connection_set_timeout(evhttp_request_get_connection(request), IDLE_TIMEOUT_S);
     send_json(request, code, reason, document);
 }
 

@@ -27,7 +27,9 @@ struct driver_events {
      * its log".
      */
     void (*exited)(bool expected, const char *reason, void *arg);
-    /* The machine was told to power down, reset or panicked: "shutdown", "reset", "guest-panicked".
+    /*
+     * The machine was told to power down, reset, goes on after a stop, or panicked: "shutdown",
+     * "reset", "resumed", "guest-panicked".
      */
     void (*notice)(const char *what, void *arg);
     /* The guest opened or closed the agent's port. The stream of guest_connect() restarts its

@@ -23,27 +23,21 @@ typedef Lima__Guest__V1__Stage stage_msg;
 typedef Lima__Guest__V1__StreamReply reply_msg;
 typedef Lima__Guest__V1__TunnelRequest tunnel_msg;
 
-struct text_field {
-    size_t offset; /* of a char * in the message */
-    size_t size;   /* max_size of guest.options: with the NUL */
-    bool lines;    /* may have several */
-};
-
-static const struct text_field info_texts[] = {
+static const struct wire_text info_texts[] = {
     {offsetof(info_msg, agent_version), 64, false}, {offsetof(info_msg, boot_id), 40, false},
     {offsetof(info_msg, instance_id), 128, false},  {offsetof(info_msg, hostname), 72, false},
     {offsetof(info_msg, os), 128, false},           {offsetof(info_msg, kernel), 72, false},
     {offsetof(info_msg, arch), 16, false},
 };
 
-static const struct text_field reply_texts[] = {{offsetof(reply_msg, message), 256, false}};
+static const struct wire_text reply_texts[] = {{offsetof(reply_msg, message), 256, false}};
 
-static const struct text_field stage_texts[] = {
+static const struct wire_text stage_texts[] = {
     {offsetof(stage_msg, detail), 512, true},
     {offsetof(stage_msg, instance_id), 128, false},
 };
 
-static const struct text_field script_texts[] = {
+static const struct wire_text script_texts[] = {
     {offsetof(script_msg, name), 128, false},
     {offsetof(script_msg, tail), 4096, true},
     {offsetof(script_msg, hint), 1024, true},
@@ -51,7 +45,7 @@ static const struct text_field script_texts[] = {
 
 /* ---- to the guest ---- */
 
-static void put_message(struct buf *out, const ProtobufCMessage *message)
+void wire_put_message(struct buf *out, const ProtobufCMessage *message)
 {
     size_t len = protobuf_c_message_get_packed_size(message);
     uint8_t prefix[DELIMITED_PREFIX_MAX];
@@ -66,7 +60,7 @@ void wire_put_open(struct buf *out, const char *service)
     Lima__Guest__V1__StreamOpen message = LIMA__GUEST__V1__STREAM_OPEN__INIT;
 
     message.service = (char *)service;
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 void wire_put_stream_reply(struct buf *out, int error, const char *text)
@@ -75,7 +69,7 @@ void wire_put_stream_reply(struct buf *out, int error, const char *text)
 
     message.error = (uint32_t)error;
     message.message = (char *)text;
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 void wire_put_info_request(struct buf *out, const char *version)
@@ -87,7 +81,7 @@ void wire_put_info_request(struct buf *out, const char *version)
     message.version = (char *)version;
     message.features = (char **)features;
     message.n_features = ARRAY_LEN(features);
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 void wire_put_events_request(struct buf *out, const struct peer_range *wanted, size_t count)
@@ -105,7 +99,7 @@ void wire_put_events_request(struct buf *out, const struct peer_range *wanted, s
     }
     message.n_udp_wanted = count;
     message.udp_wanted = pointers;
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 static void fill_tunnel_request(tunnel_msg *message, const struct peer_address *to)
@@ -135,7 +129,7 @@ void wire_put_tunnel_request(struct buf *out, const struct peer_address *to)
     tunnel_msg message = LIMA__GUEST__V1__TUNNEL_REQUEST__INIT;
 
     fill_tunnel_request(&message, to);
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 void wire_put_listen_request(struct buf *out, const struct peer_address *at, unsigned mode)
@@ -150,7 +144,7 @@ void wire_put_listen_request(struct buf *out, const struct peer_address *at, uns
     message.path = same.path;
     message.user = same.user;
     message.mode = mode;
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 void wire_put_accept_request(struct buf *out, uint64_t id)
@@ -158,7 +152,7 @@ void wire_put_accept_request(struct buf *out, uint64_t id)
     Lima__Guest__V1__AcceptRequest message = LIMA__GUEST__V1__ACCEPT_REQUEST__INIT;
 
     message.id = id;
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 /* ---- text ---- */
@@ -231,7 +225,7 @@ static void make_printable(char *text, bool lines)
     *out = '\0';
 }
 
-static int check_texts(void *message, const struct text_field *fields, size_t count)
+int wire_check_texts(void *message, const struct wire_text *fields, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         char *text = *(char **)((char *)message + fields[i].offset);
@@ -269,7 +263,7 @@ int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *
     if (!m || m->protocol == 0) {
         return -EBADMSG;
     }
-    r = check_texts(m, info_texts, ARRAY_LEN(info_texts));
+    r = wire_check_texts(m, info_texts, ARRAY_LEN(info_texts));
     if (r < 0) {
         return r;
     }
@@ -387,7 +381,7 @@ static int on_ports(event_msg *event, const struct peer_events *events, void *ar
 static int on_stage(event_msg *event, const struct peer_events *events, void *arg)
 {
     stage_msg *m = event->stage;
-    int r = check_texts(m, stage_texts, ARRAY_LEN(stage_texts));
+    int r = wire_check_texts(m, stage_texts, ARRAY_LEN(stage_texts));
 
     if (r < 0) {
         return r;
@@ -404,7 +398,7 @@ static int on_stage(event_msg *event, const struct peer_events *events, void *ar
 static int on_script(event_msg *event, const struct peer_events *events, void *arg)
 {
     script_msg *m = event->script;
-    int r = check_texts(m, script_texts, ARRAY_LEN(script_texts));
+    int r = wire_check_texts(m, script_texts, ARRAY_LEN(script_texts));
     struct peer_script script;
 
     if (r < 0) {
@@ -444,6 +438,11 @@ int wire_event_decode(const uint8_t *data, size_t len, const struct peer_events 
     return 0;
 }
 
+int wire_errno(uint32_t number)
+{
+    return number <= ERRNO_MAX ? (int)number : EIO;
+}
+
 int wire_stream_reply_decode(const uint8_t *data, size_t len, struct wire_stream_reply *ret)
 {
     reply_msg *m = lima__guest__v1__stream_reply__unpack(NULL, len, data);
@@ -451,12 +450,12 @@ int wire_stream_reply_decode(const uint8_t *data, size_t len, struct wire_stream
     if (!m) {
         return -EBADMSG;
     }
-    if (check_texts(m, reply_texts, ARRAY_LEN(reply_texts)) < 0) {
+    if (wire_check_texts(m, reply_texts, ARRAY_LEN(reply_texts)) < 0) {
         lima__guest__v1__stream_reply__free_unpacked(m, NULL);
         return -EMSGSIZE;
     }
     *ret = (struct wire_stream_reply){
-        .error = m->error <= ERRNO_MAX ? (int)m->error : EIO, .message = m->message, .decoded = m};
+        .error = wire_errno(m->error), .message = m->message, .decoded = m};
     return 0;
 }
 

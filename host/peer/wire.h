@@ -14,7 +14,10 @@
 #define WIRE_MESSAGE_MAX                                                                           \
     16384 /* bytes of a message from the guest; the longest we know has 5.3 KB */
 
+struct ProtobufCMessage;
+
 /* Append messages with their length prefix. */
+void wire_put_message(struct buf *out, const struct ProtobufCMessage *message);
 void wire_put_open(struct buf *out, const char *service);
 /* @error is an errno, @text its words. */
 void wire_put_stream_reply(struct buf *out, int error, const char *text);
@@ -50,3 +53,15 @@ struct wire_incoming {
 };
 
 int wire_incoming_decode(const uint8_t *data, size_t len, struct wire_incoming *ret);
+
+/* For the decoders of other files. */
+struct wire_text {
+    size_t offset; /* of a char * in the message */
+    size_t size;   /* max_size of guest.options: with the NUL */
+    bool lines;    /* may have several */
+};
+
+/* Makes the texts of a message printable, in place. -EMSGSIZE: one is longer than allowed. */
+int wire_check_texts(void *message, const struct wire_text *fields, size_t count);
+/* An errno from the guest as ours: 0, or positive; EIO for what is none. */
+int wire_errno(uint32_t number);

@@ -203,9 +203,43 @@ static void test_nobody_there_is_told_from_no_socket(void **state)
     assert_int_equal(api_get(f->socket, "/v1/info", 1000, NULL, NULL), -ECONNREFUSED);
 }
 
+/* Exit status of a child that asks this server and a socket where nobody ever answers. */
+static int ask_both(struct fixture *f, const char *deaf)
+{
+    scoped(loop_child_free) struct loop_child *child = NULL;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct api_question questions[] = {{.path = deaf, .resource = "/v1/info"},
+                                           {.path = f->socket, .resource = "/v1/info"},
+                                           {.path = "/nowhere", .resource = "/v1/info"}};
+
+        api_get_all(questions, ARRAY_LEN(questions), 300);
+        _exit(questions[0].r == -ETIMEDOUT && questions[1].r == 0 && questions[2].r == -ENOENT &&
+                      jv_get_kind(questions[1].answer) == JV_KIND_OBJECT
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(loop_child_new(f->loop, pid, on_client_end, f->loop, &child, NULL), 0);
+    return loop_run(f->loop);
+}
+
+static void test_answers_are_taken_though_another_agent_hangs(void **state)
+{
+    struct fixture *f = *state;
+    scoped(free) char *deaf = path_join(f->dir, "deaf.sock");
+    int fd;
+
+    assert_int_equal(file_listen_unix(deaf, 8, &fd, NULL), 0);
+    assert_int_equal(ask_both(f, deaf), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_answers_are_taken_though_another_agent_hangs, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_info_comes_as_json, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_resource_is_told_from_a_refusal, setup,
                                         teardown),

@@ -266,14 +266,17 @@ static void on_panic(struct driver *driver, jv data)
     driver->events->notice("guest-panicked", driver->events_arg);
 }
 
+static void on_resume(struct driver *driver, jv data)
+{
+    driver->events->notice("resumed", driver->events_arg);
+}
+
 static const struct {
     const char *name;
     void (*handle)(struct driver *driver, jv data);
 } qmp_event_handlers[] = {
-    {"VSERPORT_CHANGE", on_vserport},
-    {"SHUTDOWN", on_shutdown},
-    {"RESET", on_reset},
-    {"GUEST_PANICKED", on_panic},
+    {"RESUME", on_resume},     {"WAKEUP", on_resume}, {"VSERPORT_CHANGE", on_vserport},
+    {"SHUTDOWN", on_shutdown}, {"RESET", on_reset},   {"GUEST_PANICKED", on_panic},
 };
 
 static void on_qmp_event(const char *name, jv data, void *arg)
