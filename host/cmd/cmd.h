@@ -62,6 +62,7 @@ extern const struct cmd *const cmd_table[];
 
 extern const struct cmd cmd_create;
 extern const struct cmd cmd_delete;
+extern const struct cmd cmd_guest_install;
 extern const struct cmd cmd_hostagent;
 extern const struct cmd cmd_image;
 extern const struct cmd cmd_info;

@@ -36,10 +36,12 @@ char *cmd_use_line(const struct cmd *parent, const struct cmd *cmd)
                      end);
 }
 
+/* Of the column of names: the longest command and some air. */
+#define NAME_WIDTH ((int)sizeof("guest-install") + 1)
+
 static void put_list(struct buf *out, const char *title, const struct cmd *const *table,
                      enum cmd_group group)
 {
-    size_t width = strlen("validate") + 3;
     bool any = false;
 
     for (; *table; table++) {
@@ -50,7 +52,7 @@ static void put_list(struct buf *out, const char *title, const struct cmd *const
             buf_printf(out, "\n%s:\n", title);
             any = true;
         }
-        buf_printf(out, "  %-*s%s\n", (int)width, (*table)->name, (*table)->brief);
+        buf_printf(out, "  %-*s%s\n", NAME_WIDTH, (*table)->name, (*table)->brief);
     }
 }
 
@@ -72,7 +74,8 @@ static void put_root(struct buf *out)
     for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
         put_list(out, groups[i].title, cmd_table, groups[i].group);
     }
-    buf_printf(out, "\nAdditional Commands:\n  %-11s%s\n", "help", "Help about any command");
+    buf_printf(out, "\nAdditional Commands:\n  %-*s%s\n", NAME_WIDTH, "help",
+               "Help about any command");
 }
 
 static void put_command(struct buf *out, const struct cmd *parent, const struct cmd *cmd)

@@ -6,7 +6,9 @@
 #include "cmd/output.h"
 #include "config/load.h"
 #include "driver/driver.h"
+#include "instance/instance.h"
 #include "instance/layout.h"
+#include "instance/store.h"
 #include "template/locate.h"
 #include "util/file.h"
 #include "util/sys.h"
@@ -81,6 +83,32 @@ static jv get_agents(void)
     return agents;
 }
 
+/* What the agents of the running guests say. An instance that cannot be opened is none. */
+static int get_guests(const struct cmd_context *ctx, jv *ret, struct error *err)
+{
+    scoped(strv_done) struct strv names = STRV_INIT;
+    scoped(free) struct instance_opened *opened = NULL;
+    jv guests = jv_object();
+    int r = instance_names(ctx->lima_home, &names, err);
+
+    if (r < 0) {
+        jv_free(guests);
+        return r;
+    }
+    opened = xnew_n(struct instance_opened, names.len + 1);
+    instance_open_all(ctx->lima_home, &names, true, opened);
+    for (size_t i = 0; i < names.len; i++) {
+        if (opened[i].inst && jv_is_valid(opened[i].inst->guest)) {
+            guests =
+                jv_object_set(guests, jv_string(names.items[i]), jv_copy(opened[i].inst->guest));
+        }
+        instance_free(opened[i].inst);
+        error_done(&opened[i].err);
+    }
+    *ret = guests;
+    return 0;
+}
+
 static void set(jv *info, const char *key, jv value)
 {
     *info = jv_object_set(*info, jv_string(key), value);
@@ -92,12 +120,16 @@ static int get_info(const struct cmd_context *ctx, jv *ret, struct error *err)
     scoped(free) char *share = path_share("");
     scoped(value_done) jv templates = jv_invalid();
     scoped(value_done) jv def = jv_invalid();
+    scoped(value_done) jv guests = jv_invalid();
     jv drivers = get_drivers();
     jv info = jv_object();
     int r = get_templates(ctx, &templates, err);
 
     if (r == 0) {
         r = get_default(ctx, &def, err);
+    }
+    if (r == 0) {
+        r = get_guests(ctx, &guests, err);
     }
     if (r < 0) {
         jv_free(drivers);
@@ -115,6 +147,7 @@ static int get_info(const struct cmd_context *ctx, jv *ret, struct error *err)
     set(&info, "hostArch", jv_string(sys_arch()));
     set(&info, "identityFile", jv_string(identity));
     set(&info, "sharePaths", JV_ARRAY(jv_string(share)));
+    set(&info, "guests", jv_copy(guests));
     *ret = info;
     return 0;
 }
@@ -145,7 +178,9 @@ const struct cmd cmd_info = {
     .group = CMD_GROUP_ADVANCED,
     .use = "info",
     .brief = "Show diagnostic information",
-    .help = "Show what this installation has and where, as JSON.",
+    .help = "Show what this installation has and where, as JSON, and under \"guests\" how each "
+            "running\n"
+            "guest does whose agent speaks.",
     .flags = flags,
     .run = run,
 };

@@ -130,20 +130,19 @@ static int find_names(struct list *list, struct error *err)
     return 0;
 }
 
-static int open_one(struct list *list, const char *name)
+static int take_one(struct list *list, const char *name, struct instance_opened *opened)
 {
-    scoped(error_done) struct error err = ERROR_INIT;
-    struct instance *inst;
-    int r = instance_open(list->ctx->lima_home, name, &inst, &err);
+    struct instance *inst = opened->inst;
 
-    if (r < 0) {
+    if (opened->r < 0) {
         scoped(free) char *dir = instance_dir(list->ctx->lima_home, name);
 
-        if (r == -ENOENT && !file_is_dir(dir)) {
+        if (opened->r == -ENOENT && !file_is_dir(dir)) {
             return -ENOENT; /* it vanished meanwhile */
         }
-        inst = instance_broken(list->ctx->lima_home, name, error_text(&err));
+        inst = instance_broken(list->ctx->lima_home, name, error_text(&opened->err));
     }
+    opened->inst = NULL;
     array_reserve(list->instances, list->cap, list->len + 1);
     list->instances[list->len++] = inst;
     return 0;
@@ -187,12 +186,12 @@ static void warn_errors(const struct instance *inst)
     }
 }
 
-static int open_all(struct list *list, struct error *err)
+static int take_all(struct list *list, struct instance_opened *opened, struct error *err)
 {
     for (size_t i = 0; i < list->names.len; i++) {
         int r;
 
-        if (open_one(list, list->names.items[i]) < 0) {
+        if (take_one(list, list->names.items[i], &opened[i]) < 0) {
             log_warn("instance `%s` vanished while listing, ignoring it", list->names.items[i]);
             list->unmatched |= list->ctx->args->len > 0;
             continue;
@@ -206,6 +205,33 @@ static int open_all(struct list *list, struct error *err)
         }
     }
     return 0;
+}
+
+/* A guest that has much to do takes its time to answer: it is asked only when that can be seen. */
+static bool wants_guest(const struct list *list)
+{
+    const char *format = cmd_flags_text(list->ctx->flags, "format");
+
+    if (list->filter || list->kind == KIND_JSON || list->kind == KIND_YAML) {
+        return true;
+    }
+    return list->kind == KIND_TEMPLATE &&
+           (strstr(format, "Guest") || strstr(format, "json") || strstr(format, "yaml"));
+}
+
+static int open_all(struct list *list, struct error *err)
+{
+    scoped(free) struct instance_opened *opened =
+        xnew_n(struct instance_opened, list->names.len + 1);
+    int r;
+
+    instance_open_all(list->ctx->lima_home, &list->names, wants_guest(list), opened);
+    r = take_all(list, opened, err);
+    for (size_t i = 0; i < list->names.len; i++) {
+        instance_free(opened[i].inst);
+        error_done(&opened[i].err);
+    }
+    return r;
 }
 
 /* --- table --- */

@@ -55,6 +55,7 @@ static struct instance *instance_new(const char *lima_home, const char *name)
     inst->dir = instance_dir(lima_home, name);
     inst->version = xstrdup("");
     inst->info = jv_invalid();
+    inst->guest = jv_invalid();
     return inst;
 }
 
@@ -70,6 +71,7 @@ void instance_free(struct instance *inst)
     config_free(inst->config);
     strv_done(&inst->errors);
     jv_free(inst->info);
+    jv_free(inst->guest);
     free(inst);
 }
 
@@ -166,43 +168,35 @@ static int load_config(struct instance *inst, const char *lima_home, struct erro
     return 0;
 }
 
-/* Asks the host agent; true when it answers. */
-static bool agent_answers(struct instance *inst)
+/* What the host agent says of the instance. @info is consumed. */
+static void take_info(struct instance *inst, jv info)
 {
-    scoped(free) char *path = instance_path(inst, LAYOUT_HA_SOCK);
-    scoped(error_done) struct error why = ERROR_INIT;
-    jv info;
     jv port;
 
-    if (api_get(path, "/v1/info", INSTANCE_ANSWER_MS, &info, &why) < 0) {
-        scoped(free) char *text =
-            xasprintf("failed to connect to '%s': %s", path, error_text(&why));
-
-        strv_add(&inst->errors, text);
-        return false;
-    }
-    if (jv_get_kind(info) == JV_KIND_OBJECT) {
-        port = jv_object_get(jv_copy(info), jv_string("sshLocalPort"));
-        if (jv_get_kind(port) == JV_KIND_NUMBER) {
-            inst->ssh_port = (int)jv_number_value(port);
-        }
-        jv_free(port);
-        jv_free(inst->info);
-        inst->info = info;
-    } else {
+    if (jv_get_kind(info) != JV_KIND_OBJECT) {
         jv_free(info);
+        return;
     }
-    return true;
+    port = jv_object_get(jv_copy(info), jv_string("sshLocalPort"));
+    if (jv_get_kind(port) == JV_KIND_NUMBER) {
+        inst->ssh_port = (int)jv_number_value(port);
+    }
+    jv_free(port);
+    jv_free(inst->info);
+    inst->info = info;
 }
 
-static void find_status(struct instance *inst)
+static void find_pids(struct instance *inst)
 {
     scoped(free) char *pidfile = instance_driver_pidfile(inst);
-    bool answers;
 
     inst->host_agent_pid = instance_read_pid(inst->dir, LAYOUT_HA_PID);
     inst->driver_pid = instance_read_pid(inst->dir, pidfile);
-    answers = inst->host_agent_pid && agent_answers(inst);
+}
+
+/* @answers: the host agent, if there is one, has answered. */
+static void find_status(struct instance *inst, bool answers)
+{
     if (inst->host_agent_pid && inst->driver_pid) {
         inst->status = answers ? INSTANCE_STATUS_RUNNING : INSTANCE_STATUS_BROKEN;
     } else if (inst->host_agent_pid) {
@@ -229,7 +223,8 @@ static void find_port(struct instance *inst)
     }
 }
 
-int instance_open(const char *lima_home, const char *name, struct instance **ret, struct error *err)
+/* All but what the host agent has to say. */
+static int load(const char *lima_home, const char *name, struct instance **ret, struct error *err)
 {
     scoped(instance_free) struct instance *inst = NULL;
     scoped(free) char *protected_path = NULL;
@@ -246,11 +241,112 @@ int instance_open(const char *lima_home, const char *name, struct instance **ret
         return r;
     }
     inst->is_protected = file_exists(protected_path);
-    find_status(inst);
+    find_pids(inst);
+    *ret = steal(inst);
+    return 0;
+}
+
+/* @question: what its host agent was asked; NULL: there is none. */
+static void conclude(struct instance *inst, struct api_question *question)
+{
+    bool answers = question && question->r == 0;
+
+    if (answers) {
+        take_info(inst, question->answer);
+    } else if (question) {
+        strv_addf(&inst->errors, "failed to connect to '%s': %s", question->path,
+                  error_text(&question->err));
+        error_done(&question->err);
+    }
+    find_status(inst, answers);
     if (!inst->config) {
         inst->status = INSTANCE_STATUS_UNKNOWN;
     }
     find_port(inst);
-    *ret = steal(inst);
-    return 0;
+}
+
+static struct api_question question_for(const struct instance *inst, const char *resource)
+{
+    return (struct api_question){.path = instance_path(inst, LAYOUT_HA_SOCK), .resource = resource};
+}
+
+/* Asks the host agents of all that have one, and derives everybody's status. */
+static void ask_agents(struct instance_opened *opened, size_t count)
+{
+    scoped(free) struct api_question *questions = xnew_n(struct api_question, count + 1);
+    size_t asked = 0, next = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (opened[i].inst && opened[i].inst->host_agent_pid) {
+            questions[asked++] = question_for(opened[i].inst, "/v1/info");
+        }
+    }
+    api_get_all(questions, asked, INSTANCE_ANSWER_MS);
+    for (size_t i = 0; i < count; i++) {
+        if (opened[i].inst) {
+            bool has_agent = opened[i].inst->host_agent_pid;
+
+            conclude(opened[i].inst, has_agent ? &questions[next++] : NULL);
+        }
+    }
+    for (size_t i = 0; i < asked; i++) {
+        free((char *)questions[i].path);
+    }
+}
+
+static bool may_have_guest(const struct instance_opened *opened)
+{
+    return opened->inst && opened->inst->status == INSTANCE_STATUS_RUNNING;
+}
+
+static void ask_guests(struct instance_opened *opened, size_t count)
+{
+    scoped(free) struct api_question *questions = xnew_n(struct api_question, count + 1);
+    size_t asked = 0, next = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (may_have_guest(&opened[i])) {
+            questions[asked++] = question_for(opened[i].inst, "/v1/guest");
+        }
+    }
+    api_get_all(questions, asked, INSTANCE_GUEST_MS);
+    for (size_t i = 0; i < count; i++) {
+        struct api_question *question = &questions[next];
+
+        if (!may_have_guest(&opened[i])) {
+            continue;
+        }
+        next++;
+        if (question->r == 0) {
+            jv_free(opened[i].inst->guest);
+            opened[i].inst->guest = question->answer;
+        }
+        error_done(&question->err); /* a guest that does not speak, or not yet */
+        free((char *)question->path);
+    }
+}
+
+void instance_open_all(const char *lima_home, const struct strv *names, bool with_guest,
+                       struct instance_opened *ret)
+{
+    for (size_t i = 0; i < names->len; i++) {
+        ret[i] = (struct instance_opened){0};
+        ret[i].r = load(lima_home, names->items[i], &ret[i].inst, &ret[i].err);
+    }
+    ask_agents(ret, names->len);
+    if (with_guest) {
+        ask_guests(ret, names->len);
+    }
+}
+
+int instance_open(const char *lima_home, const char *name, struct instance **ret, struct error *err)
+{
+    struct instance_opened opened = {0};
+    int r = load(lima_home, name, &opened.inst, err);
+
+    if (r == 0) {
+        ask_agents(&opened, 1);
+        *ret = opened.inst;
+    }
+    return r;
 }

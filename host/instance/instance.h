@@ -20,6 +20,7 @@ enum instance_status {
 };
 
 #define INSTANCE_ANSWER_MS 3000
+#define INSTANCE_GUEST_MS  1500 /* for what a guest says about itself */
 
 struct instance {
     char *name;
@@ -33,7 +34,8 @@ struct instance {
     pid_t driver_pid;
     int ssh_port; /* 0: not known */
     bool is_protected;
-    jv info; /* what a host agent that answers says of itself, an object; else invalid */
+    jv info;  /* what a host agent that answers says of itself, an object; else invalid */
+    jv guest; /* object with what its agent says; invalid: not asked, or no answer */
 };
 
 /*
@@ -44,6 +46,19 @@ struct instance {
  */
 int instance_open(const char *lima_home, const char *name, struct instance **ret,
                   struct error *err);
+
+struct instance_opened {
+    struct instance *inst; /* NULL: see r and err */
+    int r;
+    struct error err;
+};
+
+/*
+ * Opens all @names (as many as @ret has) as instance_open() does, asking their host agents all at
+ * once. @with_guest: the guests too, for at most INSTANCE_GUEST_MS; who does not answer has none.
+ */
+void instance_open_all(const char *lima_home, const struct strv *names, bool with_guest,
+                       struct instance_opened *ret);
 /* What a folder without lima.yaml is listed as: Broken, with @reason as its only error. */
 struct instance *instance_broken(const char *lima_home, const char *name,
                                  const char *reason) _nonnull_;

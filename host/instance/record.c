@@ -178,6 +178,11 @@ static jv get_param(const struct source *s)
     return map;
 }
 
+static jv get_guest(const struct source *s)
+{
+    return jv_is_valid(s->inst->guest) ? jv_copy(s->inst->guest) : jv_null();
+}
+
 static jv get_host_os(const struct source *s)
 {
     (void)s;
@@ -238,6 +243,7 @@ static const struct {
     {"LimaVersion", "limaVersion", get_version, ALWAYS},
     {"Param", "param", get_param, UNLESS_EMPTY},
     {"AutoStartedIdentifier", "autoStartedIdentifier", get_no_text, UNLESS_EMPTY},
+    {"Guest", "guest", get_guest, UNLESS_EMPTY},
     {"HostOS", "HostOS", get_host_os, DEPRECATED},
     {"HostArch", "HostArch", get_host_arch, DEPRECATED},
     {"LimaHome", "LimaHome", get_lima_home, DEPRECATED},
@@ -396,7 +402,7 @@ static jv go_record(const struct instance *inst, const char *lima_home, bool wit
             continue;
         }
         value = members[i].get(&source);
-        if (members[i].get == get_config) {
+        if (members[i].get == get_config || members[i].get == get_guest) {
             value = go_names(value);
         }
         record = jv_object_set(record, jv_string(members[i].field), value);
