@@ -403,13 +403,15 @@ static void open_services(struct agent *agent, const struct agent_options *optio
         agent->redirect = redirect_new(agent->loop, agent->children);
     }
     if (agent->program) {
-        agent->upgrade = upgrade_new(&(struct upgrade_options){.loop = agent->loop,
-                                                               .children = agent->children,
-                                                               .program = agent->program,
-                                                               .on_trial = agent->on_trial,
-                                                               .trial_ms = UPGRADE_TRIAL_MS,
-                                                               .replaced = on_upgrade_replaced,
-                                                               .arg = agent});
+        agent->upgrade = upgrade_new(
+            &(struct upgrade_options){.loop = agent->loop,
+                                      .children = agent->children,
+                                      .program = agent->program,
+                                      .on_trial = agent->on_trial,
+                                      .trial_ms = UPGRADE_TRIAL_MS,
+                                      .guarded = !options->no_boot && system_has_systemd(),
+                                      .replaced = on_upgrade_replaced,
+                                      .arg = agent});
     }
 }
 

@@ -3,6 +3,7 @@
  * lima-guestagent run [--transport SPEC] [--no-boot] [--socket PATH]
  *                 [--no-bpf] [--debug]
  *                 install [SEED-FOLDER]     the folder of this program, if not given
+ *                 guard                     of a program that was replaced, see upgrade.h
  *                 version
  */
 #include <limits.h>
@@ -11,11 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 #include "agent.h"
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "install.h"
+#include "program.h"
 #include "local.h"
 #include "transport.h"
+#include "upgrade.h"
 
 #define EXIT_USAGE 2
 
@@ -24,6 +28,7 @@ static int usage(FILE *to, int status)
     fputs("Usage: lima-guestagent run [--transport virtio:NAME|unix:PATH|fd:N] [--no-boot] "
           "[--socket PATH] [--no-bpf] [--debug]\n"
           "       lima-guestagent install [SEED-FOLDER]\n"
+          "       lima-guestagent guard\n"
           "       lima-guestagent version\n",
           to);
     return status;
@@ -83,6 +88,21 @@ static int install_command(int argc, char **argv)
     return finish(install_main(argc > 1 ? argv[1] : self, &err), &err);
 }
 
+static int guard_main(int argc, char **argv)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(free) char *self = program_path();
+    int r = self ? upgrade_guard(self, &err) : error_errno(&err, errno, "finding this program");
+
+    if (r == 1) {
+        log_warn("the new program never met the host, the one before it is back");
+        execlp("systemctl", "systemctl", "restart", "--no-block", "lima-guestagent.service",
+               (char *)NULL);
+        r = error_errno(&err, errno, "executing systemctl");
+    }
+    return finish(r, &err);
+}
+
 static int version_main(int argc, char **argv)
 {
     puts("lima-guestagent " LIMA_VERSION);
@@ -95,6 +115,7 @@ static const struct {
 } commands[] = {
     {"run", run_main},
     {"install", install_command},
+    {"guard", guard_main},
     {"version", version_main},
 };
 

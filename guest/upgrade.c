@@ -14,8 +14,10 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "files.h"
 #include "program.h"
 #include "sha256.h"
+#include "steps.h"
 #include "wire.h"
 
 #define TEST_MS   20000 /* a machine that is just starting has much to do */
@@ -30,7 +32,9 @@ struct upload {
     uint64_t left;
     struct sha256 sha;
     uint8_t want[SHA256_SIZE];
-    struct child *test; /* NULL: receiving */
+    struct child *test;  /* NULL: receiving */
+    struct steps *guard; /* being set up, while the program is in place already */
+    char *version;       /* of it */
     struct loop_timer *limit;
     struct buf words; /* that it says */
 };
@@ -53,6 +57,8 @@ static void upload_free(struct upload *upload)
         child_kill(upload->test, SIGKILL);
         child_forget(upload->test);
     }
+    steps_free(upload->guard);
+    free(upload->version);
     loop_timer_free(upload->limit);
     fd_close(upload->fd);
     unlink(upload->path); /* unless it has moved to its place */
@@ -107,6 +113,37 @@ static void on_test_output(const void *data, size_t len, void *arg)
     (void)buf_put(&upload->words, data, len); /* what is too long is wrong anyway */
 }
 
+static void take_over(struct upload *upload)
+{
+    struct upgrade *upgrade = upload->upgrade;
+
+    log_info("version %s of this program takes over", upload->version);
+    upload_end(upload, upload->version, NULL);
+    upgrade->options.replaced(upgrade->options.arg);
+}
+
+static void on_guard_set(unsigned failed, void *arg)
+{
+    struct upload *upload = arg;
+
+    upload->guard = NULL;
+    if (failed) {
+        log_warn("no timer to go back if the new program does not begin at all, ignoring");
+    }
+    take_over(upload);
+}
+
+static void set_guard(struct upload *upload)
+{
+    struct upgrade *upgrade = upload->upgrade;
+    scoped(free) char *previous = program_beside(upgrade->options.program, "previous");
+
+    upload->guard = steps_new(upgrade->options.children, on_guard_set, upload);
+    steps_add(upload->guard, "systemd-run", "--quiet", "--collect", "--on-active=" UPGRADE_GUARD_S,
+              previous, "guard", NULL);
+    steps_start(upload->guard); /* may have ended the upload */
+}
+
 static void on_test_exited(int status, void *arg)
 {
     struct upload *upload = arg;
@@ -124,9 +161,12 @@ static void on_test_exited(int status, void *arg)
         upload_end(upload, "", &err);
         return;
     }
-    log_info("version %s of this program takes over", version);
-    upload_end(upload, version, NULL);
-    upgrade->options.replaced(upgrade->options.arg);
+    upload->version = xstrdup(version);
+    if (upgrade->options.guarded) {
+        set_guard(upload);
+    } else {
+        take_over(upload);
+    }
 }
 
 static void on_test_late(void *arg)
@@ -186,6 +226,10 @@ static void on_upload_data(struct mux_stream *stream, const void *data, size_t l
     struct upload *upload = arg;
     int r;
 
+    if (upload->guard) {
+        mux_stream_consumed(stream, len);
+        return; /* the program is in its place */
+    }
     if (len > upload->left || upload->test) {
         upload_fail(upload, EMSGSIZE, "more has come than was announced");
         return;
@@ -224,6 +268,9 @@ static void on_upload_closed(struct mux_stream *stream, uint32_t code, void *arg
     struct upload *upload = arg;
 
     upload->stream = NULL;
+    if (upload->guard) {
+        return; /* the program is in its place */
+    }
     log_debug("the host gave up sending an agent");
     upload_free(upload);
 }
@@ -343,6 +390,25 @@ int upgrade_serve(const struct rpc_call *call, void *arg, struct error *err)
 }
 
 /* ---- this program itself ---- */
+
+int upgrade_guard(const char *previous, struct error *err)
+{
+    const char *suffix = strrchr(previous, '.');
+    scoped(free) char *program = NULL;
+    scoped(free) char *trial = NULL;
+    int r;
+
+    if (!suffix || strcmp(suffix, ".previous") != 0) {
+        return error_set(err, EINVAL, "'%s' is not a program that was replaced", previous);
+    }
+    program = xasprintf("%.*s", (int)(suffix - previous), previous);
+    trial = program_beside(program, "trial");
+    if (!files_exist(trial)) {
+        return 0;
+    }
+    r = program_go_back(program, err);
+    return r < 0 ? r : 1;
+}
 
 static void on_trial_over(void *arg)
 {

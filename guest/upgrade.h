@@ -4,7 +4,9 @@
  *
  * What comes is written beside the program, checked against the digest that was announced, and
  * started once to say its version; only then it takes the program's place, which is kept (see
- * program.h). The new one has UPGRADE_TRIAL_MS to meet the host; else the old one is back.
+ * program.h). The new one has UPGRADE_TRIAL_MS to meet the host; else the old one is back. Should
+ * the new one be so broken that it never gets that far, the old one is run by a timer of systemd,
+ * UPGRADE_GUARD_S after the change, and takes its place again: upgrade_guard().
  */
 #pragma once
 
@@ -15,6 +17,7 @@
 
 #define UPGRADE_MAX      (32u << 20) /* bytes of a program */
 #define UPGRADE_TRIAL_MS 60000
+#define UPGRADE_GUARD_S  "90"
 
 struct upgrade;
 
@@ -24,6 +27,8 @@ struct upgrade_options {
     const char *program; /* borrowed: its path */
     bool on_trial;       /* this very program has to be confirmed within @trial_ms */
     unsigned trial_ms;
+    bool guarded; /* let systemd run the old program later: a new one may not even get to its trial
+                   */
     /* @program is another one now, to be executed once the answer is out. May free nothing. */
     void (*replaced)(void *arg);
     void *arg;
@@ -37,3 +42,9 @@ SCOPED_PTR(struct upgrade, upgrade_free)
 int upgrade_serve(const struct rpc_call *call, void *arg, struct error *err);
 /* The host has been met: this program stays. */
 void upgrade_confirm(struct upgrade *upgrade);
+
+/*
+ * What the program at @previous, started by the timer, is there for: takes the place of the one
+ * that is still on trial and has the service started anew. 0: there was nothing to do; 1: done.
+ */
+int upgrade_guard(const char *previous, struct error *err);

@@ -135,6 +135,27 @@ PYTHON
     ssh -F "$DIR/ssh.config" lima-a true
 }
 
+test_list_shows_what_the_guest_says() {
+    expect 0 limactl list a --yq '.guest | [.os, .kernel, .bootID] | join("|")'
+    is "$(guest sh -c '. /etc/os-release; echo "$PRETTY_NAME|$(uname -r)|$(cat /proc/sys/kernel/random/boot_id)"')"
+    expect 0 limactl list a --yq '.guest | .memory.total > 800000000 and .memory.available > 0
+        and .disk.total > 5000000000 and .disk.available > 0 and (.load | length) == 3'
+    is true
+}
+
+test_a_clock_that_was_set_wrong_is_put_right() {
+    local error
+
+    guest sudo date -s '2001-02-03 04:05:06' >/dev/null
+    wait_line "$DIR/ha.stderr.log" "the guest's clock was off by -" 120
+    error=$(($(guest date +%s) - $(date +%s)))
+    [ "${error#-}" -le 5 ] || fail "the guest is $error s off"
+    guest sudo date -s '+1 hour' >/dev/null
+    wait_line "$DIR/ha.stderr.log" "the guest's clock was off by 3[56]" 120
+    error=$(($(guest date +%s) - $(date +%s)))
+    [ "${error#-}" -le 5 ] || fail "the guest is $error s off"
+}
+
 test_the_guest_is_as_configured() {
     expect 0 guest id -un
     is tester
@@ -369,6 +390,8 @@ run_tests \
     test_shell_passes_arguments_on_unchanged \
     test_shell_works_under_the_name_lima \
     test_list_shows_what_runs \
+    test_list_shows_what_the_guest_says \
+    test_a_clock_that_was_set_wrong_is_put_right \
     test_the_guest_is_as_configured \
     test_scripts_have_run_as_the_right_users \
     test_a_listener_is_forwarded_as_long_as_it_listens \

@@ -355,6 +355,21 @@ static void test_program_that_never_meets_the_host_goes_back(void **state)
     check_program(f, OLD);
 }
 
+static void test_guard_brings_the_old_one_back_unless_the_new_one_was_confirmed(void **state)
+{
+    struct fixture *f = *state;
+    scoped(free) char *previous = program_beside(f->path, "previous");
+    struct error err = ERROR_INIT;
+
+    assert_fails(upgrade_guard(f->path, &err), &err, EINVAL, "not a program that was replaced");
+    assert_int_equal(upgrade_guard(previous, &err), 0);
+    begin_trial(f, 60000);
+    assert_int_equal(upgrade_guard(previous, &err), 1);
+    check_program(f, OLD);
+    assert_int_equal(upgrade_guard(previous, &err), 0);
+    check_program(f, OLD);
+}
+
 static void test_program_that_has_met_the_host_stays(void **state)
 {
     struct fixture *f = *state;
@@ -382,6 +397,7 @@ int main(void)
         WITH_SERVICE(test_rollback_brings_the_old_one_back),
         WITH_SERVICE(test_program_that_never_meets_the_host_goes_back),
         WITH_SERVICE(test_program_that_has_met_the_host_stays),
+        WITH_SERVICE(test_guard_brings_the_old_one_back_unless_the_new_one_was_confirmed),
     };
 
     return cmocka_run_group_tests_name("guest_upgrade", tests, NULL, NULL);
