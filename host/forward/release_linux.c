@@ -35,15 +35,20 @@ struct forward_release {
     bool *gone; /* set when a callback frees us */
 };
 
-/* The port that a message is about; 0: any. */
-static uint16_t port_of(const struct nlmsghdr *header)
+/*
+ * True when something may be free now: *ret_port, or 0 for anything. A socket that had no port
+ * frees nothing; ours that could not be bound are such, and would have us try again for ever.
+ */
+static bool frees(const struct nlmsghdr *header, uint16_t *ret_port)
 {
     const struct inet_diag_msg *m = NLMSG_DATA(header);
 
+    *ret_port = 0;
     if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || header->nlmsg_len < NLMSG_LENGTH(sizeof(*m))) {
-        return 0;
+        return true;
     }
-    return ntohs(m->id.idiag_sport);
+    *ret_port = ntohs(m->id.idiag_sport);
+    return *ret_port != 0;
 }
 
 /* False when a callback has freed everything. */
@@ -64,7 +69,9 @@ static bool tell_all(struct forward_release *release, const void *data, size_t l
     const struct nlmsghdr *header = data;
 
     for (; NLMSG_OK(header, len); header = NLMSG_NEXT(header, len)) {
-        if (!tell(release, port_of(header))) {
+        uint16_t port;
+
+        if (frees(header, &port) && !tell(release, port)) {
             return false;
         }
     }
