@@ -40,13 +40,11 @@
 #include "base/macros.h"
 #include "mux/frame.h"
 
-#define MUX_WINDOW      (32u << 10)  /* bytes that may be sent on a new stream */
-#define MUX_WINDOW_MAX  (256u << 10) /* what its window grows to */
-#define MUX_GROWN_MAX   (64u << 20)
-#define MUX_UNTAKEN_MAX (16u << 20)
-#define MUX_MESSAGE_MAX                                                                            \
-    (16u << 10)                       /* written in one piece; any window has room for it at times \
-                                       */
+#define MUX_WINDOW       (32u << 10) /* bytes that may be sent on a new stream */
+#define MUX_WINDOW_MAX   (1u << 20)  /* what its window grows to */
+#define MUX_GROWN_MAX    (64u << 20)
+#define MUX_UNTAKEN_MAX  (4u << 20)
+#define MUX_MESSAGE_MAX  (24u << 10)  /* in one piece; any window has room for it at times */
 #define MUX_OUTPUT_LIMIT (256u << 10) /* queued output above which stream writes wait */
 #define MUX_OUTPUT_MAX   (576u << 10) /* with replies and the like; above it the session drops */
 #define MUX_MAX_STREAMS  4096         /* opened by one side and not yet gone */

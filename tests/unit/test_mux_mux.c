@@ -660,7 +660,7 @@ static void test_streams_that_wait_get_equal_shares(void **state)
     for (int i = 0; i < 8; i++) {
         pair_send(pair_open(&pair.host), big, BIG, false);
     }
-    for (int i = 0; i < 160; i++) {
+    for (int i = 0; i < 640; i++) {
         const void *data;
         size_t n = MIN(mux_output(pair.host.mux, &data), (size_t)32768);
 
