@@ -435,6 +435,7 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
         load_drivers(agent);
     }
     r = ports_open(&(struct ports_options){.loop = agent->loop,
+                                           .children = options->no_boot ? NULL : agent->children,
                                            .no_bpf = options->no_bpf,
                                            .changed = on_ports_changed,
                                            .arg = agent},
@@ -470,7 +471,6 @@ static void close_all(struct agent *agent)
     steps_free(agent->modules);
     upgrade_free(agent->upgrade);
     redirect_free(agent->redirect);
-    children_free(agent->children);
     if (agent->replacement) {
         transport_leave(agent->transport);
     }
@@ -486,6 +486,7 @@ static void close_all(struct agent *agent)
     events_free(agent->events);
     mux_free(agent->mux);
     ports_close(agent->ports);
+    children_free(agent->children);
     uevent_close(agent->uevent);
     loop_watch_free(agent->signal_watch);
     fd_close(agent->signal_fd);

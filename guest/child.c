@@ -23,6 +23,7 @@ struct child {
     pid_t pid; /* 0: ended, only its output is still open */
     int fd;
     struct loop_watch *watch;
+    bool quiet;
     void (*output)(const void *data, size_t len, void *arg);
     void (*exited)(int status, void *arg);
     void *arg;
@@ -106,7 +107,9 @@ static bool read_output(struct child *child)
     ssize_t n = 1;
 
     for (int i = 0; i < READS_MAX && (n = read(child->fd, data, sizeof(data))) > 0; i++) {
-        pass_on(data, (size_t)n);
+        if (!child->quiet) {
+            pass_on(data, (size_t)n);
+        }
         if (child->output) {
             child->output(data, (size_t)n, child->arg);
         }
@@ -235,6 +238,7 @@ int child_start(struct children *children, const struct child_options *options, 
                             .next = children->list,
                             .pid = pid,
                             .fd = pipe_fds[0],
+                            .quiet = options->quiet,
                             .output = options->output,
                             .exited = options->exited,
                             .arg = options->arg};

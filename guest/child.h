@@ -6,6 +6,7 @@
 #pragma once
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include "base/error.h"
@@ -25,6 +26,7 @@ struct child_options {
     const char *const *envp;
     const struct child_identity *as; /* NULL: root as we are; else with its groups */
     const char *dir;                 /* working folder; "/" when it cannot be entered */
+    bool quiet;                      /* the output is for output() alone, not for our stderr */
     /* Output of stdout and stderr, which has gone to our stderr already; may be NULL. */
     void (*output)(const void *data, size_t len, void *arg);
     /* @status is 0..255, or 128+N for signal N. The child handle is invalid from here on. */

@@ -99,6 +99,9 @@ static void on_status_value(const char *path, const char *value, void *arg)
     struct cloudinit_status *status = arg;
     size_t len = strlen(path);
 
+    if (!value) {
+        return;
+    }
     if (strcmp(path, "v1.init.finished") == 0) {
         status->init_finished = strcmp(value, "null") != 0;
     } else if (strcmp(path, "v1.modules-final.finished") == 0) {

@@ -126,6 +126,10 @@ static int scan_element(struct scan *s)
     int r;
 
     path_push(s, "[]", "");
+    skip_blanks(s);
+    if (*s->at == '{') {
+        s->fn(s->path, NULL, s->arg);
+    }
     r = scan_value(s);
     path_pop(s, len);
     return r;

@@ -13,7 +13,8 @@
 
 /*
  * @path joins keys by '.', and array elements are all "[]": "v1.init.errors[]". @value is the text
- * of a string (escapes undone, \u ones as '?'), or the literal: "null", "true", "12.5".
+ * of a string (escapes undone, \u ones as '?'), or the literal: "null", "true", "12.5". It is NULL
+ * where an element of an array begins that is an object, before its members come.
  */
 typedef void json_fn(const char *path, const char *value, void *arg);
 

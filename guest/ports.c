@@ -2,14 +2,36 @@
 #include "ports.h"
 
 #include "base/alloc.h"
+#include "base/log.h"
+#include "kube.h"
+#include "nat.h"
 #include "sockets.h"
 
 struct ports {
     ports_changed_fn *changed;
     void *arg;
     struct sockets *sockets;
+    struct nat *nat;   /* NULL: not to be had */
+    struct kube *kube; /* the same */
     struct portset current;
 };
+
+/* A server of the node's own keeps its port, whatever a service says of that number. */
+static void add_services(struct portset *set, const struct portset *services)
+{
+    size_t before = set->count;
+
+    for (size_t i = 0; i < services->count; i++) {
+        const struct portset_entry *entry = &services->entries[i];
+        const struct portset others = {.entries = set->entries, .count = before};
+
+        if (!portset_has_port(&others, entry->protocol, entry->port)) {
+            const struct portset one = {.entries = (struct portset_entry *)entry, .count = 1};
+
+            portset_add_all(set, &one, PORT_KUBERNETES);
+        }
+    }
+}
 
 /* True when the set changed. */
 static bool gather(struct ports *ports)
@@ -19,6 +41,12 @@ static bool gather(struct ports *ports)
 
     portset_add_all(&now, sockets_tcp(ports->sockets), PORT_SOCKET);
     portset_add_all(&now, sockets_udp(ports->sockets), PORT_SOCKET);
+    if (ports->nat) {
+        portset_add_all(&now, nat_current(ports->nat), PORT_CONTAINER);
+    }
+    if (ports->kube) {
+        add_services(&now, kube_current(ports->kube));
+    }
     portset_seal(&now);
     same = portset_equal(&ports->current, &now);
     portset_copy(&ports->current, &now);
@@ -31,6 +59,23 @@ static void on_source_changed(void *arg)
 
     if (gather(ports)) {
         ports->changed(ports, ports->arg);
+    }
+}
+
+static void open_others(struct ports *ports, const struct ports_options *options)
+{
+    const struct kube_options kube = {.loop = options->loop,
+                                      .children = options->children,
+                                      .changed = on_source_changed,
+                                      .arg = ports};
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    if (nat_open(options->loop, on_source_changed, ports, &ports->nat, &err) < 0) {
+        log_error_of(LOG_LEVEL_INFO, &err, "no ports of containers without sockets, ignoring");
+        error_done(&err);
+    }
+    if (options->children && kube_open(&kube, &ports->kube, &err) < 0) {
+        log_error_of(LOG_LEVEL_INFO, &err, "no services of a cluster, ignoring");
     }
 }
 
@@ -49,6 +94,7 @@ int ports_open(const struct ports_options *options, struct ports **ret, struct e
         ports_close(ports);
         return r;
     }
+    open_others(ports, options);
     gather(ports);
     *ret = ports;
     return 0;
@@ -59,6 +105,8 @@ void ports_close(struct ports *ports)
     if (!ports) {
         return;
     }
+    kube_close(ports->kube);
+    nat_close(ports->nat);
     sockets_close(ports->sockets);
     portset_done(&ports->current);
     free(ports);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ports of this machine that somebody serves, kept current: sockets, and what leads further
- * without one of its own.
+ * The ports of this machine that somebody serves, kept current: sockets, what leads on to
+ * containers without one, and services of a cluster. Of a service only what no socket or container
+ * serves.
  */
 #pragma once
 
 #include <stdbool.h>
 #include "base/error.h"
+#include "child.h"
 #include "loop.h"
 #include "portset.h"
 #include "udp.h"
@@ -18,6 +20,7 @@ typedef void ports_changed_fn(struct ports *ports, void *arg);
 
 struct ports_options {
     struct loop *loop;
+    struct children *children; /* for kubectl; NULL: no services of a cluster */
     bool no_bpf;               /* look for sockets by the clock, for diagnosis */
     ports_changed_fn *changed; /* from the loop only */
     void *arg;
