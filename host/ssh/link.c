@@ -11,7 +11,9 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdalign.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -28,9 +30,13 @@
 #define QUESTION          "LIMA_ALIVE"
 #define FREE_TRIES        1000 /* one a packet that is left, at most */
 
-/* Of these libssh2 takes what it knows: GCM since 1.11.1, and then in one piece, which is faster.
+/*
+ * libssh2 has GCM since 1.11.1; what it does not know must not be in the list, as older ones move
+ * memory wrongly when they strike a name out.
  */
-#define CIPHERS "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr,aes192-ctr"
+#define GCM_VERSION 0x010b01
+#define CIPHERS     "aes128-ctr,aes256-ctr,aes192-ctr"
+#define CIPHERS_GCM "aes128-gcm@openssh.com,aes256-gcm@openssh.com," CIPHERS
 
 #if LIBSSH2_VERSION_NUM >= 0x010b01
 #define SESSION_CALLBACK_SET libssh2_session_callback_set2
@@ -63,33 +69,42 @@ struct ssh_link {
 
     LIBSSH2_SESSION *ssh;
     LIBSSH2_CHANNEL *control;
-    bool asking;    /* a question is being sent or open */
-    size_t budget;  /* bytes that may still be read in this turn */
-    bool drained;   /* the socket had no more */
-    bool overflow;  /* the other end makes us answer and does not read */
-    int read_error; /* errno; EPIPE: end of file */
-    struct buf out; /* for the socket */
+    bool asking;               /* a question is being sent or open */
+    size_t budget;             /* bytes that may still be read in this turn */
+    bool drained;              /* the socket had no more */
+    bool overflow;             /* the other end makes us answer and does not read */
+    int read_error;            /* errno; EPIPE: end of file */
+    struct buf out;            /* for the socket */
+    LIST_HEAD(, block) blocks; /* libssh2's memory */
     size_t memory, memory_max;
 };
 
-/* ---- libssh2's memory: each block is preceded by its size ---- */
+/*
+ * ---- libssh2's memory ----
+ * Each block is preceded by its size and is in a list, by which what libssh2 loses (a host key at
+ * each change of the keys) is freed with the link.
+ */
 
-union block {
+struct block {
+    alignas(max_align_t) LIST_ENTRY(block) entry;
     size_t size;
-    max_align_t align;
 };
 
 static void *on_realloc(void *ptr, size_t size, void **abstract)
 {
     struct ssh_link *link = *abstract;
-    union block *old = ptr ? (union block *)ptr - 1 : NULL, *block;
-    size_t old_size = old ? old->size : 0;
+    struct block *block = ptr ? (struct block *)ptr - 1 : NULL;
+    size_t old_size = block ? block->size : 0;
 
     if (size > link->memory_max || link->memory - old_size > link->memory_max - size) {
         return NULL;
     }
-    block = xrealloc(old, 1, sizeof(*block) + size);
+    if (block) {
+        LIST_REMOVE(block, entry);
+    }
+    block = xrealloc(block, 1, sizeof(*block) + size);
     block->size = size;
+    LIST_INSERT_HEAD(&link->blocks, block, entry);
     link->memory = link->memory - old_size + size;
     return block + 1;
 }
@@ -99,15 +114,17 @@ static void *on_alloc(size_t size, void **abstract)
     return on_realloc(NULL, size, abstract);
 }
 
+static void block_free(struct ssh_link *link, struct block *block)
+{
+    LIST_REMOVE(block, entry);
+    link->memory -= block->size;
+    free(block);
+}
+
 static void on_free(void *ptr, void **abstract)
 {
-    struct ssh_link *link = *abstract;
-    union block *block = ptr;
-
-    if (block) {
-        block--;
-        link->memory -= block->size;
-        free(block);
+    if (ptr) {
+        block_free(*abstract, (struct block *)ptr - 1);
     }
 }
 
@@ -400,6 +417,7 @@ static void on_patience_end(void *arg)
 static LIBSSH2_SESSION *session_new(struct ssh_link *link)
 {
     LIBSSH2_SESSION *ssh = libssh2_session_init_ex(on_alloc, on_free, on_realloc, link);
+    const char *ciphers = libssh2_version(GCM_VERSION) ? CIPHERS_GCM : CIPHERS;
 
     if (!ssh) {
         error_set(&link->error, ENOTSUP, "libssh2 cannot be initialised");
@@ -408,8 +426,8 @@ static LIBSSH2_SESSION *session_new(struct ssh_link *link)
     libssh2_session_set_blocking(ssh, 0);
     SESSION_CALLBACK_SET(ssh, LIBSSH2_CALLBACK_SEND, (libssh2_cb_generic *)on_send);
     SESSION_CALLBACK_SET(ssh, LIBSSH2_CALLBACK_RECV, (libssh2_cb_generic *)on_recv);
-    libssh2_session_method_pref(ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS);
-    libssh2_session_method_pref(ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS);
+    libssh2_session_method_pref(ssh, LIBSSH2_METHOD_CRYPT_CS, ciphers);
+    libssh2_session_method_pref(ssh, LIBSSH2_METHOD_CRYPT_SC, ciphers);
     return ssh;
 }
 
@@ -469,6 +487,9 @@ void ssh_link_free(struct ssh_link *link)
         if (libssh2_session_free(link->ssh) != LIBSSH2_ERROR_EAGAIN) {
             link->ssh = NULL;
         }
+    }
+    while (!LIST_EMPTY(&link->blocks)) {
+        block_free(link, LIST_FIRST(&link->blocks));
     }
     event_free(link->kick);
     loop_timer_free(link->patience);
