@@ -44,6 +44,7 @@ void lifecycle_result_done(struct lifecycle_result *result)
 {
     strv_done(&result->errors);
     free(result->stage);
+    free(result->detail);
 }
 
 static void finish(struct follow *f, enum lifecycle_end end)
@@ -116,8 +117,10 @@ static void take_progress(struct follow *f, jv status)
         return;
     }
     free(f->result->stage);
+    free(f->result->detail);
     f->result->stage = xstrdup(jv_string_value(stage));
-    term_status_set(f->status, f->result->stage, has_detail ? jv_string_value(detail) : NULL);
+    f->result->detail = has_detail ? xstrdup(jv_string_value(detail)) : NULL;
+    term_status_set(f->status, f->result->stage, f->result->detail);
 }
 
 static void on_event_line(const char *line, void *arg)

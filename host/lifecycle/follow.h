@@ -43,6 +43,7 @@ struct lifecycle_result {
     int ssh_port;       /* 0: not told */
     struct strv errors; /* of its events, each once */
     char *stage;        /* last progress, or NULL */
+    char *detail;       /* of it: a script, a line of the console; or NULL */
 };
 
 #define LIFECYCLE_RESULT_INIT ((struct lifecycle_result){.status = -1})

@@ -241,17 +241,46 @@ static int failed(const struct start *s, const struct lifecycle_result *result, 
     return error_hint(err, "see '%s'", log), -EIO;
 }
 
+/* What did not come, by the last that did (agent/boot.c has the stages). */
+static char *awaited(const struct lifecycle_result *result)
+{
+    static const struct {
+        const char *stage, *next;
+    } stages[] = {
+        {"booting", "the guest agent to speak, after firmware, kernel and services"},
+        {"guest agent is up", "cloud-init to make the user and set up the network"},
+        {"user and network are set up", "sshd to accept logins"},
+        {"ssh is ready", "provisioning to begin"},
+        {"provisioning", "the provisioning scripts to end"},
+        {"readiness probes", "the readiness probes to succeed"},
+    };
+
+    if (!result->stage) {
+        return xstrdup("the host agent to begin");
+    }
+    if (str_eq(result->stage, "running") && result->detail) {
+        return xasprintf("'%s' to end", result->detail);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(stages); i++) {
+        if (str_eq(result->stage, stages[i].stage)) {
+            return xstrdup(stages[i].next);
+        }
+    }
+    return xasprintf("what comes after '%s'", result->stage);
+}
+
 static int too_late(const struct start *s, const struct lifecycle_result *result, int64_t limit_ms,
                     struct error *err)
 {
     scoped(free) char *limit = duration_format(limit_ms);
     scoped(free) char *console = instance_path(s->inst, LAYOUT_SERIAL_LOG);
+    scoped(free) char *pending = awaited(result);
     bool stalled = result->end == LIFECYCLE_END_STALLED;
 
     take_down(s);
-    error_set(err, ETIMEDOUT, "instance `%s` %s %s; the last stage was: %s", s->inst->name,
-              stalled ? "made no progress for" : "was not ready within", limit,
-              result->stage ? result->stage : "starting the host agent");
+    error_set(err, ETIMEDOUT, "instance `%s` %s %s; the last stage was: %s; it waited for %s",
+              s->inst->name, stalled ? "made no progress for" : "was not ready within", limit,
+              result->stage ? result->stage : "none", pending);
     return error_hint(err, "the guest's console is in '%s'", console), -ETIMEDOUT;
 }
 

@@ -223,6 +223,7 @@ test_a_start_without_progress_is_given_up_and_taken_down() {
 	before=$(now)
 	FAKE_QEMU_GUEST_MS=3600000 expect 1 limactl start --timeout 1s bad
 	has err 'instance `bad` was not ready within 1s'
+	has err '; it waited for the '
 	[ $(($(now) - before)) -lt 10000 ]
 	[ "$(status_of bad)" = Stopped ]
 }

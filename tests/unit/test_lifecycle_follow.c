@@ -86,6 +86,21 @@ static void test_running_is_ready(void **state)
         LIFECYCLE_END_READY);
     assert_int_equal(f->result.ssh_port, 4022);
     assert_string_equal(f->result.stage, "booting");
+    assert_null(f->result.detail);
+}
+
+static void test_last_progress_is_kept_for_who_waited_too_long(void **state)
+{
+    struct fixture *f = *state;
+
+    run_agent(
+        f, PUT(LAYOUT_HA_STDOUT,
+               EVENT("{\"progress\":{\"stage\":\"running\",\"detail\":\"probe/0\"}}")) "sleep 60");
+    assert_int_equal(follow(f, (struct lifecycle_follow_options){.goal = LIFECYCLE_GOAL_READY,
+                                                                 .stall_ms = 1500}),
+                     LIFECYCLE_END_STALLED);
+    assert_string_equal(f->result.stage, "running");
+    assert_string_equal(f->result.detail, "probe/0");
 }
 
 static void test_what_is_there_already_counts(void **state)
@@ -226,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_running_is_ready),
+        TEST(test_last_progress_is_kept_for_who_waited_too_long),
         TEST(test_what_is_there_already_counts),
         TEST(test_degraded_brings_its_errors_once),
         TEST(test_the_end_is_awaited_after_exiting),
