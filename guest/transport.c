@@ -22,8 +22,7 @@
 #include "base/log.h"
 
 #define PORTS_DIR     "/sys/class/virtio-ports"
-#define READ_SIZE     (64u << 10)
-#define READ_PER_TURN (128u << 10) /* bytes; one read of a virtio port gives a page at most */
+#define READ_SIZE     (128u << 10) /* bytes before other events of the loop get their turn */
 #define BUSY_RETRY_MS 200
 #define PORT_NAME_MAX 128
 
@@ -175,34 +174,44 @@ static void removed(struct transport *t)
     t->ops->down(t, false, t->arg);
 }
 
+/*
+ * Fills the buffer: a read of a virtio port gives a page at most, and what is handed up in large
+ * pieces has its frames whole in them, which then need no copy. Returns how many bytes; 0 with
+ * *ret_error 0 at the end, else with an errno.
+ */
+static size_t read_turn(struct transport *t, int *ret_error)
+{
+    size_t got = 0;
+    ssize_t n = 1;
+
+    while (n > 0 && got < READ_SIZE && (got == 0 || t->kind == TRANSPORT_VIRTIO)) {
+        n = read(t->fd, t->buffer + got, READ_SIZE - got);
+        got += (size_t)MAX(n, 0);
+    }
+    *ret_error = n < 0 ? errno : 0;
+    return got;
+}
+
 static void on_stream_ready(int fd, short revents, void *arg)
 {
     struct transport *t = arg;
-    size_t got = 0;
+    int error = 0;
+    size_t got;
 
     if (revents & POLLOUT) {
         loop_watch_set(t->watch, POLLIN);
         t->ops->writable(t, t->arg);
     }
-    while (got < READ_PER_TURN && (revents & ~POLLOUT) && t->up) {
-        ssize_t n = read(fd, t->buffer, READ_SIZE);
-
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            return;
-        }
-        if (n < 0 && errno == ENODEV) {
-            removed(t);
-            return;
-        }
-        if (n <= 0) {
-            lost(t);
-            return;
-        }
-        got += (size_t)n;
-        t->ops->data(t, t->buffer, (size_t)n, t->arg);
-        if ((size_t)n < READ_SIZE && t->kind != TRANSPORT_VIRTIO) {
-            return;
-        }
+    if (!(revents & ~POLLOUT) || !t->up) {
+        return;
+    }
+    got = read_turn(t, &error);
+    if (got > 0) {
+        t->ops->data(t, t->buffer, got, t->arg); /* an end behind it shows in the next read */
+    } else if (error == ENODEV) {
+        removed(t);
+    } else if (error != EAGAIN && error != EINTR) {
+        lost(t);
     }
 }
 
