@@ -38,8 +38,8 @@ struct tunnel {
     struct mux_stream *stream; /* NULL: DRAINING */
     enum tunnel_state state;
     struct error error;                   /* of the dial; code 0: none */
-    lima_guest_v1_TunnelRequest *request; /* to try again */
-    struct loop_timer *retry;             /* the same */
+    lima_guest_v1_TunnelRequest *request; /* while DIALLING */
+    struct loop_timer *retry;             /* NULL unless it is to be tried again */
     uint64_t give_up_us;
     int fd;
     struct loop_watch *watch;
@@ -366,24 +366,26 @@ static struct tunnel *tunnel_new(struct tunnels *tunnels, const struct rpc_call 
     return tunnel;
 }
 
-static void dial(struct tunnel *tunnel)
+/* For the first time, and as the timer's callback while a Unix listener's queue is full. */
+static void dial(void *arg)
 {
-    struct tunnels *tunnels = tunnel->tunnels;
+    struct tunnel *tunnel = arg;
+    struct loop *loop = tunnel->tunnels->loop;
     int r = dial_start(tunnel->request, &tunnel->fd, &tunnel->error);
 
     if (r == -EAGAIN && loop_now_us() < tunnel->give_up_us) {
         error_done(&tunnel->error);
+        tunnel->retry = tunnel->retry ? tunnel->retry : loop_timer_new(loop, dial, tunnel);
         loop_timer_start(tunnel->retry, RETRY_MS);
-    } else if (r < 0) {
+        return;
+    }
+    loop_timer_free(steal(tunnel->retry));
+    free(steal(tunnel->request));
+    if (r < 0) {
         send_reply(tunnel);
     } else {
-        tunnel->watch = loop_watch_new(tunnels->loop, tunnel->fd, POLLOUT, on_socket_ready, tunnel);
+        tunnel->watch = loop_watch_new(loop, tunnel->fd, POLLOUT, on_socket_ready, tunnel);
     }
-}
-
-static void on_retry_due(void *arg)
-{
-    dial(arg);
 }
 
 static int serve_datagrams(struct tunnels *tunnels, const struct rpc_call *call,
@@ -414,7 +416,6 @@ int tunnels_serve(const struct rpc_call *call, void *arg, struct error *err)
     tunnel = tunnel_new(tunnels, call);
     if (tunnel) {
         tunnel->request = xmemdup(&request, sizeof(request));
-        tunnel->retry = loop_timer_new(tunnels->loop, on_retry_due, tunnel);
         tunnel->give_up_us = loop_now_us() + BUSY_MS * 1000ull;
         dial(tunnel);
     }
