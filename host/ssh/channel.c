@@ -19,7 +19,8 @@ struct ssh_channel {
     LIBSSH2_CHANNEL *channel;
     struct mux *mux; /* NULL: closing */
     bool end_read, end_sent;
-    bool pumping; /* what changes is looked at anyway */
+    uint64_t dry_at; /* ssh_link_received() when there was nothing to read */
+    bool pumping;    /* what changes is looked at anyway */
 };
 
 static void on_mux_output(struct mux *mux, void *arg)
@@ -71,6 +72,9 @@ static void pump_in(struct ssh_channel *c, bool *ret_more)
     size_t room;
     ssize_t n = 0;
 
+    if (c->dry_at == ssh_link_received(c->link)) {
+        return; /* libssh2 would search the packets of all channels to find that out */
+    }
     for (int i = 0; i < SHARE && !c->end_read; i++) {
         room = direct_room(c->mux);
         if (room == 0) {
@@ -86,6 +90,8 @@ static void pump_in(struct ssh_channel *c, bool *ret_more)
         } else if (libssh2_channel_eof(c->channel) == 1) {
             c->end_read = true;
             direct_end(c->mux);
+        } else {
+            c->dry_at = ssh_link_received(c->link);
         }
         return;
     }

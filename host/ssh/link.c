@@ -69,8 +69,9 @@ struct ssh_link {
 
     LIBSSH2_SESSION *ssh;
     LIBSSH2_CHANNEL *control;
-    bool asking;               /* a question is being sent or open */
-    size_t budget;             /* bytes that may still be read in this turn */
+    bool asking;   /* a question is being sent or open */
+    size_t budget; /* bytes that may still be read in this turn */
+    uint64_t received;
     bool drained;              /* the socket had no more */
     bool overflow;             /* the other end makes us answer and does not read */
     int read_error;            /* errno; EPIPE: end of file */
@@ -153,6 +154,7 @@ static ssize_t on_recv(libssh2_socket_t fd, void *data, size_t len, int flags, v
         link->read_error = EPIPE;
     }
     link->budget -= (size_t)n;
+    link->received += (uint64_t)n;
     link->drained = (size_t)n < len;
     return n;
 }
@@ -510,6 +512,11 @@ LIBSSH2_SESSION *ssh_link_session(struct ssh_link *link)
 size_t ssh_link_room(const struct ssh_link *link)
 {
     return link->out.len < OUTPUT_LIMIT ? OUTPUT_LIMIT - link->out.len : 0;
+}
+
+uint64_t ssh_link_received(const struct ssh_link *link)
+{
+    return link->received;
 }
 
 void ssh_link_kick(struct ssh_link *link)

@@ -52,6 +52,8 @@ SCOPED_PTR(struct ssh_link, ssh_link_free)
 LIBSSH2_SESSION *ssh_link_session(struct ssh_link *link);
 /* Bytes that can be written now so that the connection is kept busy and no more is in memory. */
 size_t ssh_link_room(const struct ssh_link *link);
+/* Bytes so far; while they stay the same, a channel that had nothing to read has nothing. */
+uint64_t ssh_link_received(const struct ssh_link *link);
 /* drive() comes, from the loop. */
 void ssh_link_kick(struct ssh_link *link);
 /*
