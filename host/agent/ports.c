@@ -158,7 +158,7 @@ jv ports_conflicts(struct ports *ports)
 {
     jv list = jv_array();
 
-    forward_table_list(ports->table, collect_trouble, &list);
+    forward_table_list(ports->table, false, collect_trouble, &list);
     return list;
 }
 
@@ -166,7 +166,7 @@ void ports_get(struct ports *ports, struct api_exchange *take_exchange)
 {
     jv list = jv_array();
 
-    forward_table_list(ports->table, collect, &list);
+    forward_table_list(ports->table, true, collect, &list);
     api_answer(take_exchange, JV_OBJECT(jv_string("ports"), list));
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include "base/alloc.h"
 
 #define FIRST_FREE_PORT "net.ipv4.ip_unprivileged_port_start"
@@ -64,4 +65,19 @@ int forward_bind(const struct forward_endpoint *host, int type, int *ret_fd, uin
     *ret_port = ntohs(host->address.family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
     *ret_fd = steal_fd(&fd);
     return 0;
+}
+
+bool forward_bind_is_live(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    scoped(fd_close) int fd = -1;
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        return false;
+    }
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* EAGAIN: its queue is full, so there is one. */
+    return fd >= 0 &&
+           (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN);
 }

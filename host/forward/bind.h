@@ -12,3 +12,5 @@
  */
 int forward_bind(const struct forward_endpoint *host, int type, int *ret_fd, uint16_t *ret_port,
                  struct error *err);
+/* Whether somebody listens on the Unix socket @path now. */
+bool forward_bind_is_live(const char *path);

@@ -53,6 +53,8 @@ void forward_report(struct forward_table *table, enum forward_event event, const
 /* What nobody serves, when it has become so; of rules that need no listener only if @of_rules. */
 void forward_report_unserved(struct forward_table *table, bool of_rules);
 
+/* Why @f failed, with who has the host's address; looks at all processes. Caller frees. */
+char *forward_full_reason(const struct forward *f);
 /* Where the host listens: the endpoint wanted, with the port it really has. */
 struct forward_endpoint forward_host_now(const struct forward *f);
 /* Why @want (without a forward) is not served, and the state it has. The text: caller frees. */

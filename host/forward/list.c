@@ -2,7 +2,10 @@
 #include <assert.h>
 #include <string.h>
 #include "base/alloc.h"
+#include "forward/holder.h"
 #include "forward/internal.h"
+
+#define HOLDER_LOOKS 8 /* in one list; each goes through all processes */
 
 const char *const forward_state_names[] = {
     [FORWARD_STATE_FORWARDING] = "forwarding", [FORWARD_STATE_OPENING] = "opening",
@@ -26,6 +29,14 @@ struct forward_endpoint forward_host_now(const struct forward *f)
         host.port = f->listener->port;
     }
     return host;
+}
+
+char *forward_full_reason(const struct forward *f)
+{
+    scoped(free) char *holder =
+        f->state == FORWARD_STATE_CONFLICT ? forward_holder_find(&f->host) : NULL;
+
+    return holder ? xasprintf("%s by %s", f->reason, holder) : xstrdup(f->reason);
 }
 
 static char *ignored_reason(const struct forward_table *table, const struct forward_want *want)
@@ -86,7 +97,8 @@ static bool is_trouble(const struct forward_want *want, enum forward_state state
 }
 
 static void list_want(const struct forward_table *table, const struct forward_want *want,
-                      void (*each)(const struct forward_status *status, void *arg), void *arg)
+                      int *looks, void (*each)(const struct forward_status *status, void *arg),
+                      void *arg)
 {
     const struct forward *f = want->forward;
     const struct forward_rule_note *note = want->rule < 0 ? NULL : &table->rules.notes[want->rule];
@@ -96,13 +108,14 @@ static void list_want(const struct forward_table *table, const struct forward_wa
         want->verdict == FORWARD_VERDICT_FORWARD ? forward_endpoint_format(&at) : NULL;
     scoped(free) char *rule = forward_rules_name(&table->rules, want->rule);
     scoped(free) char *reason = NULL;
+    enum forward_state state = f ? f->state : forward_unserved(table, want, &reason);
+    bool look = state == FORWARD_STATE_CONFLICT && *looks > 0;
     struct forward_status status = {
-        .state = f ? f->state : forward_unserved(table, want, &reason),
+        .state = state,
         .proto = want->guest.proto,
         .sockets = want->guest.socket || want->host.socket,
         .guest = guest,
         .host = host,
-        .reason = f ? f->reason : reason,
         .rule = rule,
         .origin = want->of_rule ? "rule" : origin_names[want->origin],
         .temporary = note && note->temporary,
@@ -112,6 +125,11 @@ static void list_want(const struct forward_table *table, const struct forward_wa
         .connections = f && f->listener ? f->listener->ops->connections(f->listener) : 0,
     };
 
+    if (f) {
+        *looks -= look;
+        reason = look ? forward_full_reason(f) : xstrdup(f->reason);
+    }
+    status.reason = reason;
     status.trouble = is_trouble(want, status.state);
     each(&status, arg);
 }
@@ -139,14 +157,16 @@ static void list_leaving(const struct forward *f,
     }
 }
 
-void forward_table_list(struct forward_table *table,
+void forward_table_list(struct forward_table *table, bool holders,
                         void (*each)(const struct forward_status *status, void *arg), void *arg)
 {
+    int looks = holders ? HOLDER_LOOKS : 0;
+
     for (size_t i = 0; i < table->plan.len; i++) {
         const struct forward_want *want = &table->plan.items[i];
 
         if (!want->forward || want->forward->want == i) { /* else a rule has it already */
-            list_want(table, want, each, arg);
+            list_want(table, want, &looks, each, arg);
         }
     }
     for (const struct forward *f = table->leaving; f; f = f->next) {

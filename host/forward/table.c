@@ -19,7 +19,6 @@
  * their own, and keep it.
  */
 #include "base/alloc.h"
-#include "base/log.h"
 #include "forward/internal.h"
 
 #include <string.h>
@@ -274,24 +273,37 @@ static char *full_text(const struct error *err)
     return err->hint ? xasprintf("%s; %s", error_text(err), err->hint) : xstrdup(error_text(err));
 }
 
+static int open_spare(struct forward_table *table, struct forward *f, struct error *err)
+{
+    scoped(free) char *host = forward_endpoint_format(&f->host);
+    int r = open_at(table, f, true, err);
+
+    if (r >= 0) {
+        set_reason(f, xasprintf("remapped: %s serves something else of the guest", host));
+    }
+    return r;
+}
+
 /* 0 listens, 1 will, <0 does not. The reason is set whenever there is something to say. */
 static int open_somewhere(struct forward_table *table, struct forward *f)
 {
     bool may_remap = f->on_conflict == CONFIG_CONFLICT_REMAP && !f->host.socket && !f->reverse;
     scoped(error_done) struct error err = ERROR_INIT;
-    scoped(error_done) struct error ignored = ERROR_INIT;
-    int r = f->spare ? -EADDRINUSE : open_at(table, f, false, &err);
+    int r = f->spare ? open_spare(table, f, &err) : open_at(table, f, false, &err);
+    bool taken = r == -EADDRINUSE || r == -EACCES;
 
-    if (f->spare) {
-        scoped(free) char *host = forward_endpoint_format(&f->host);
-
-        error_set(&err, EADDRINUSE, "%s serves something else of the guest", host);
+    if (f->spare && r >= 0) {
+        return r;
     }
-    if ((r == -EADDRINUSE || r == -EACCES) && may_remap && open_at(table, f, true, &ignored) >= 0) {
+    if (taken && may_remap && !f->spare && open_at(table, f, true, NULL) >= 0) {
         set_reason(f, xasprintf("remapped: %s", error_text(&err)));
         return 0;
     }
-    set_reason(f, r < 0 ? full_text(&err) : NULL);
+    if (r >= 0) {
+        set_reason(f, NULL);
+    } else {
+        set_reason(f, full_text(&err));
+    }
     return r;
 }
 
@@ -318,7 +330,6 @@ static void open_forward(struct forward_table *table, struct forward *f)
 static bool open_missing(struct forward_table *table)
 {
     bool complete = true;
-
     for (struct forward *f = table->forwards; f; f = f->next) {
         if (!f->listener) {
             open_forward(table, f);
@@ -489,10 +500,12 @@ static int front_failure(const struct forward_table *table, struct error *err)
         if (want->rule != 0 || !want->of_rule || (f && f->listener)) {
             continue;
         }
-        if (!f) {
+        if (f) {
+            reason = forward_full_reason(f);
+        } else {
             forward_unserved(table, want, &reason);
         }
-        return error_set(err, EADDRINUSE, "%s", f ? f->reason : reason);
+        return error_set(err, EADDRINUSE, "%s", reason);
     }
     return 0;
 }

@@ -102,8 +102,11 @@ struct forward_status {
     size_t connections; /* now */
 };
 
-/* Calls @each for everything that is known, rules first. @each must not touch the table. */
-void forward_table_list(struct forward_table *table,
+/*
+ * Calls @each for everything that is known, rules first. @each must not touch the table. @holders:
+ * reasons name who has an address that is taken, which takes a look at all processes.
+ */
+void forward_table_list(struct forward_table *table, bool holders,
                         void (*each)(const struct forward_status *status, void *arg), void *arg);
 /* Appends what does not work of rules with onConflict "fail", a line each. */
 void forward_table_failures(struct forward_table *table, struct strv *ret);

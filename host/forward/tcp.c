@@ -198,12 +198,19 @@ static int listen_tcp(const struct forward_endpoint *host, int *ret_fd, uint16_t
     return 0;
 }
 
+/* A socket that nobody listens on is a leftover and may be replaced; a live one stays. */
 static int listen_unix(const char *path, int *ret_fd, struct error *err)
 {
     scoped(free) char *dir = path_dir(path);
     int r = file_mkdirs(dir, 0750, err);
 
-    return r < 0 ? r : file_listen_unix(path, BACKLOG, ret_fd, err);
+    if (r < 0) {
+        return r;
+    }
+    if (forward_bind_is_live(path)) {
+        return error_set(err, EADDRINUSE, "listening on '%s': another process does", path);
+    }
+    return file_listen_unix(path, BACKLOG, ret_fd, err);
 }
 
 static int tcp_open(const struct forward_env *env, const struct forward_endpoint *host,

@@ -172,7 +172,7 @@ test_a_taken_port_is_remapped_where_the_rule_says_so() {
 test_a_port_that_its_owner_gives_back_is_forwarded_at_once() {
 	serve 127.0.0.1 "$ADDED_PORT" foreign
 	expect 1 limactl ports add vm "$ADDED_PORT:127.0.0.2:$GUEST_PORT"
-	has err "listening on 127.0.0.1:$ADDED_PORT: Address already in use"
+	has err "listening on 127.0.0.1:$ADDED_PORT: Address already in use by process $PID (python3"
 	! grep -q "$ADDED_PORT" "$LIMA_HOME/vm/lima.yaml" || fail "lima.yaml was changed"
 	expect 0 limactl ports add vm --temporary --on-conflict skip "$ADDED_PORT:127.0.0.2:$REMAP_PORT"
 	has err "conflict"

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <arpa/inet.h>
+#include "config/load.h"
 #include "forward/rule.h"
 
 static struct config_address address(const char *text)
@@ -98,6 +99,99 @@ static void test_first_fitting_rule_decides(void **state)
     }
 }
 
+/* The examples of the rules' documentation, each with a configuration of its own. */
+static void test_the_documented_examples_hold(void **state)
+{
+    static const char seed[] = "{guestIP: 127.0.0.2, guestPortRange: [3000, 3009], ignore: true},"
+                               "{guestIP: 0.0.0.0, guestIPMustBeZero: false, guestPortRange: [3000,"
+                               " 3029], hostPortRange: [2000, 2029]}";
+    static const struct {
+        const char *rules, *listens;
+        int port;
+        const char *want; /* NULL: no rule; "-": ignored */
+    } cases[] = {
+        {seed, "127.0.0.2", 3000, "-"},
+        {seed, "0.0.0.0", 3002, "127.0.0.1:2002"},
+        {seed, "::1", 3024, "127.0.0.1:2024"},
+        {"{guestIP: 0.0.0.0, guestIPMustBeZero: false, guestPortRange: [3010, 3019], ignore: true}",
+         "127.0.0.1", 3011, "-"},
+        {"{guestPortRange: [3030, 3039], hostIP: 10.9.8.7}", "::", 3032, "10.9.8.7:3032"},
+        {"{guestPortRange: [300, 304]}", "192.168.5.15", 304, NULL},
+        {"{guestIP: '::', guestPortRange: [4020, 4029], hostIP: 10.9.8.7}", "192.168.5.15", 4020,
+         "10.9.8.7:4020"},
+        {"{guestIP: '::', guestPortRange: [4020, 4029], hostIP: 10.9.8.7}", "127.0.0.1", 4029,
+         "10.9.8.7:4029"},
+        {"{guestIP: '::', guestPortRange: [4020, 4029], hostIP: 10.9.8.7}", "::1", 4021,
+         "10.9.8.7:4021"},
+        {"{guestIPMustBeZero: true, guestPortRange: [4040, 4049]},"
+         "{guestIP: 0.0.0.0, guestIPMustBeZero: false, guestPortRange: [4040, 4049], ignore: true}",
+         "0.0.0.0", 4040, "127.0.0.1:4040"},
+        {"{guestIPMustBeZero: true, guestPortRange: [4040, 4049]},"
+         "{guestIP: 0.0.0.0, guestIPMustBeZero: false, guestPortRange: [4040, 4049], ignore: true}",
+         "127.0.0.1", 4043, "-"},
+        {"{guestPort: 5000, hostSocket: x.sock}", "127.0.0.1", 5000, "/l/box/sock/x.sock"},
+        {"{guestPort: 80, hostPort: 8080}", "0.0.0.0", 80, "127.0.0.1:8080"},
+        /* The often quoted recipe: what is bound to 127.0.0.1 goes on to be forwarded. */
+        {"{guestIP: 0.0.0.0, ignore: true}", "0.0.0.0", 80, "-"},
+        {"{guestIP: 0.0.0.0, ignore: true}", "127.0.0.1", 80, "127.0.0.1:80"},
+        {"{guestIP: 0.0.0.0, guestIPMustBeZero: false, ignore: true}", "127.0.0.1", 80, "-"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct config_load_options options = {.lima_home = "/l", .instance = "box"};
+        scoped(free) char *text =
+            xasprintf("images: [{location: /i}]\nportForwards: [%s]\n", cases[i].rules);
+        struct forward_endpoint guest = {.proto = CONFIG_PROTO_TCP,
+                                         .address = address(cases[i].listens),
+                                         .port = (uint16_t)cases[i].port};
+        scoped(config_free) struct config *config = NULL;
+        scoped(error_done) struct error err = ERROR_INIT;
+        struct forward_match found;
+        scoped(free) char *got = NULL;
+        enum forward_verdict verdict;
+
+        assert_works(config_load_text("lima.yaml", text, &options, &config, &err), &err);
+        verdict = forward_rule_match(config->port_forwards, config->port_forward_count, 60022,
+                                     &guest, &found);
+        got = verdict == FORWARD_VERDICT_FORWARD   ? forward_endpoint_format(&found.host)
+              : verdict == FORWARD_VERDICT_IGNORED ? xstrdup("-")
+                                                   : NULL;
+        if (!str_eq(got, cases[i].want)) {
+            fail_msg("%s port %d: got %s, want %s", cases[i].listens, cases[i].port, got,
+                     cases[i].want);
+        }
+    }
+}
+
+static void test_rules_are_the_same_by_their_ends(void **state)
+{
+    struct config_port_forward a = rule("127.0.0.1", false, 80, 81, "127.0.0.1", 8080, false);
+    struct config_port_forward b = a;
+
+    b.is_static = true;
+    b.on_conflict = CONFIG_CONFLICT_REMAP;
+    assert_true(forward_rule_same(&a, &b));
+    a.proto = CONFIG_PROTO_UDP;
+    assert_true(forward_rule_same(&a, &b)); /* b is any */
+    assert_false(forward_rule_same(&b, &a));
+    b.proto = CONFIG_PROTO_TCP;
+    assert_false(forward_rule_same(&a, &b));
+    b = a;
+    b.host_first++;
+    assert_false(forward_rule_same(&a, &b));
+    b = a;
+    b.guest_ip = address("127.0.0.2");
+    assert_false(forward_rule_same(&a, &b));
+    b = a;
+    b.host_socket = "/x";
+    assert_false(forward_rule_same(&a, &b));
+    a.host_socket = "/x";
+    b.host_first = 5; /* means nothing beside a socket */
+    assert_true(forward_rule_same(&a, &b));
+    b.reverse = true;
+    assert_false(forward_rule_same(&a, &b));
+}
+
 static void test_rule_of_another_protocol_is_passed_over(void **state)
 {
     struct config_port_forward udp = rule("127.0.0.1", false, 53, 53, "127.0.0.1", 5353, false);
@@ -127,6 +221,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_fitting_rule_decides),
+        cmocka_unit_test(test_the_documented_examples_hold),
+        cmocka_unit_test(test_rules_are_the_same_by_their_ends),
         cmocka_unit_test(test_rule_of_another_protocol_is_passed_over),
         cmocka_unit_test(test_silence_needs_every_port_ignored_first),
     };

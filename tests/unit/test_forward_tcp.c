@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "forward/listener.h"
+#include "util/file.h"
 
 struct fixture {
     struct loop *loop;
@@ -131,10 +133,32 @@ static void test_connection_without_a_session_is_reset(void **state)
     close(client);
 }
 
+static void test_a_live_socket_of_another_is_not_taken_away(void **state)
+{
+    struct fixture *f = *state;
+    scoped(free) char *path = xasprintf("/tmp/test-forward-tcp-%d.sock", (int)getpid());
+    const struct forward_endpoint host = {.proto = CONFIG_PROTO_TCP, .socket = path};
+    const struct forward_endpoint guest = {.proto = CONFIG_PROTO_TCP, .socket = "/run/x"};
+    struct forward_listener *first = NULL, *second = NULL;
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct stat st;
+    int leftover;
+
+    assert_int_equal(file_listen_unix(path, 1, &leftover, NULL), 0);
+    close(leftover);
+    assert_works(forward_tcp_ops.open(&f->env, &host, &guest, &first, &err), &err);
+    assert_fails(forward_tcp_ops.open(&f->env, &host, &guest, &second, &err), &err, EADDRINUSE,
+                 "another process does");
+    forward_tcp_ops.close(first);
+    assert_int_equal(stat(path, &st), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_no_descriptor_left_neither_spins_nor_stays, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_live_socket_of_another_is_not_taken_away, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_connection_without_a_session_is_reset, setup,
                                         teardown),
