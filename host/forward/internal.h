@@ -38,8 +38,10 @@ struct forward_table {
     int64_t not_before_ms;
     struct loop_timer *retry;        /* set while something failed */
     struct forward_release *release; /* then too */
-    int64_t retry_ms;
-    bool full, full_said; /* some found no place; it was reported */
+    int64_t retry_ms;                /* 0: nothing failed */
+    bool released;                   /* a notice has brought the next try forward */
+    int64_t release_next_ms;         /* no sooner */
+    bool full, full_said;            /* some found no place; it was reported */
     bool too_many_said;
 };
 

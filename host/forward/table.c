@@ -23,10 +23,11 @@
 
 #include <string.h>
 
-#define FORWARDS_MAX 1024 /* host listeners of one VM */
-#define IDLE_SHARE   9
-#define RETRY_MIN_MS 1000
-#define RETRY_MAX_MS 30000
+#define FORWARDS_MAX   1024 /* host listeners of one VM */
+#define IDLE_SHARE     9
+#define RETRY_MIN_MS   1000
+#define RETRY_MAX_MS   30000
+#define RELEASE_GAP_MS 20 /* between tries that notices bring: a busy server's port has many */
 
 static void forward_free(struct forward *f)
 {
@@ -374,7 +375,12 @@ static void on_retry_time(void *arg)
 {
     struct forward_table *table = arg;
 
-    table->retry_ms = MIN(table->retry_ms * 2, RETRY_MAX_MS);
+    if (table->released) {
+        table->released = false;
+        table->release_next_ms = loop_now_ms() + RELEASE_GAP_MS;
+    } else {
+        table->retry_ms = MIN(table->retry_ms * 2, RETRY_MAX_MS);
+    }
     forward_schedule(table);
 }
 
@@ -383,8 +389,9 @@ static void on_release(uint16_t port, void *arg)
     struct forward_table *table = arg;
 
     for (struct forward *f = table->forwards; f; f = f->next) {
-        if (!f->listener && (port == 0 || f->host.port == port)) {
-            forward_schedule(table);
+        if (!f->listener && (port == 0 || f->host.port == port) && !table->released) {
+            table->released = true;
+            loop_timer_set(table->retry, MAX(table->release_next_ms - loop_now_ms(), 0));
             return;
         }
     }
@@ -392,7 +399,7 @@ static void on_release(uint16_t port, void *arg)
 
 static void retry_later(struct forward_table *table)
 {
-    if (!table->release) {
+    if (!table->retry_ms) {
         table->retry_ms = RETRY_MIN_MS;
         table->release = forward_release_new(table->env.loop, on_release, table);
     }
@@ -403,6 +410,8 @@ static void retry_later(struct forward_table *table)
 
 static void retry_stop(struct forward_table *table)
 {
+    table->released = false;
+    table->retry_ms = 0;
     forward_release_free(steal(table->release));
     loop_timer_set(table->retry, -1);
 }
