@@ -20,6 +20,7 @@
 #include "agent/guest.h"
 #include "agent/pidfile.h"
 #include "agent/ports.h"
+#include "agent/resolver.h"
 #include "agent/sshport.h"
 #include "api/events.h"
 #include "api/server.h"
@@ -72,7 +73,8 @@ struct agent {
     struct boot *boot;
     struct banner *banner;
     struct api_server *server;
-    struct gate *gate; /* NULL: local programs do not reach the guest */
+    struct resolver *resolver; /* NULL: the guest's DNS is not ours */
+    struct gate *gate;         /* NULL: local programs do not reach the guest */
 
     struct loop_signal *sigint, *sigterm;
     struct loop_timer *patience;
@@ -224,6 +226,7 @@ static void on_peer_connected(const struct peer_info *info, void *arg)
               info->kernel, info->boot_id);
     carrier_peer_changed(a->carrier, info->boot_id);
     guest_connected(a->guest, info);
+    resolver_connected(a->resolver);
 }
 
 static void on_peer_disconnected(void *arg)
@@ -611,6 +614,7 @@ static int build(struct agent *a, struct error *err)
     }
     open_forwards(a);
     open_gate(a);
+    a->resolver = resolver_new(a->loop, a->config, a->inst->hostname, a->peer);
     return api_server_new(a->loop, a->options->socket, routes, a, &a->server, err);
 }
 
@@ -618,6 +622,7 @@ static void take_down(struct agent *a)
 {
     api_server_free(a->server);
     gate_close(a->gate);
+    resolver_free(a->resolver);
     ports_free(a->ports);
     carrier_free(a->carrier);
     banner_free(a->banner);

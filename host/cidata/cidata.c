@@ -72,7 +72,7 @@ static int documents_make(const struct cidata_options *options, struct documents
     if (r < 0) {
         return r;
     }
-    documents_network_config(mac, &ret->network_config);
+    documents_network_config(mac, &config->dns, &ret->network_config);
     ret->hostname = instance_hostname(config->instance);
     ret->instance_id =
         documents_instance_id(buf_str(&ret->user_data), buf_str(&ret->network_config));

@@ -69,12 +69,12 @@ static int check_user(const struct config *config, const struct strv *ssh_keys, 
     return 0;
 }
 
-static jv key_list(const struct strv *ssh_keys)
+static jv text_list(const struct strv *texts)
 {
     jv list = jv_array();
 
-    for (size_t i = 0; i < ssh_keys->len; i++) {
-        list = jv_array_append(list, jv_string(ssh_keys->items[i]));
+    for (size_t i = 0; i < texts->len; i++) {
+        list = jv_array_append(list, jv_string(texts->items[i]));
     }
     return list;
 }
@@ -93,7 +93,7 @@ static jv user_tree(const struct config_user *user, const struct strv *ssh_keys)
     set_string(&tree, "shell", user->shell);
     set_string(&tree, "sudo", user->passwordless_sudo ? "ALL=(ALL) NOPASSWD:ALL" : "ALL=(ALL) ALL");
     set(&tree, "lock_passwd", user->passwordless_sudo ? jv_true() : jv_false());
-    set(&tree, "ssh_authorized_keys", key_list(ssh_keys));
+    set(&tree, "ssh_authorized_keys", text_list(ssh_keys));
     return tree;
 }
 
@@ -155,7 +155,7 @@ void documents_meta_data(const char *instance_id, const char *hostname, struct b
     yaml_dump(tree, out);
 }
 
-void documents_network_config(const char *mac, struct buf *out)
+void documents_network_config(const char *mac, const struct strv *dns, struct buf *out)
 {
     jv match = jv_object(), overrides = jv_object(), eth0 = jv_object();
     jv ethernets = jv_object(), tree = jv_object();
@@ -166,6 +166,10 @@ void documents_network_config(const char *mac, struct buf *out)
     set_string(&eth0, "set-name", "eth0");
     set(&eth0, "dhcp4", jv_true());
     set_string(&eth0, "dhcp-identifier", "mac");
+    if (dns->len) {
+        set(&overrides, "use-dns", jv_false());
+        set(&eth0, "nameservers", JV_OBJECT(jv_string("addresses"), text_list(dns)));
+    }
     set(&eth0, "dhcp4-overrides", overrides);
     set(&ethernets, "eth0", eth0);
     set(&tree, "version", jv_number(2));

@@ -18,7 +18,8 @@
 int documents_user_data(const struct config *config, const struct strv *ssh_keys, const char *name,
                         const char *base, struct buf *out, struct error *err);
 void documents_meta_data(const char *instance_id, const char *hostname, struct buf *out);
-void documents_network_config(const char *mac, struct buf *out);
+/* @dns: addresses of servers in the place of those that DHCP names; may be empty. */
+void documents_network_config(const char *mac, const struct strv *dns, struct buf *out);
 
 /* "iid-" and a digest of what cloud-init applies once per instance. Caller frees. */
 char *documents_instance_id(const char *user_data, const char *network_config);

@@ -10,6 +10,8 @@
 #include "util/units.h"
 
 #define MACHINE_SIZE_MIN (1 << 20)
+#define HOST_LABEL_MAX   63
+#define HOST_TEXT_MAX    253
 #define ZONE_CHARS       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+-."
 
 /* C0 and C1 controls but tab, and the line separators, in UTF-8. */
@@ -158,6 +160,40 @@ int config_check_env(const char *key, const char *value, struct error *err)
     }
     if (strpbrk(value, "\r\n")) {
         return error_set(err, EINVAL, "value must be one line");
+    }
+    return 0;
+}
+
+/* Letters, digits, '-' and '_' in labels of 1 to 63 characters, 253 in all; a last dot may be. */
+static bool is_host_name(const char *text)
+{
+    size_t len = strlen(text), label = 0;
+
+    if (len && text[len - 1] == '.') {
+        len--;
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c == '.' ? label == 0 : !isalnum(c) && c != '-' && c != '_') {
+            return false;
+        }
+        label = c == '.' ? 0 : label + 1;
+        if (label > HOST_LABEL_MAX) {
+            return false;
+        }
+    }
+    return label > 0 && len <= HOST_TEXT_MAX;
+}
+
+int config_check_host(const char *key, const char *value, struct error *err)
+{
+    if (!is_host_name(key)) {
+        return error_set(err, EINVAL, "name must be a host name");
+    }
+    if (config_check_address(value, NULL) < 0 && !is_host_name(value)) {
+        return error_set(err, EINVAL, "value must be an IP address or a host name, not '%s'",
+                         value);
     }
     return 0;
 }

@@ -24,4 +24,5 @@ int config_check_version(const char *text, struct error *err);  /* X.Y.Z */
 
 /* The same for keys and values of maps. */
 int config_check_env(const char *key, const char *value, struct error *err);
+int config_check_host(const char *key, const char *value, struct error *err);
 int config_check_param(const char *key, const char *value, struct error *err);

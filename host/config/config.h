@@ -109,6 +109,12 @@ struct config_user {
     bool passwordless_sudo;
 };
 
+struct config_host_resolver {
+    bool enabled;
+    bool ipv6;                 /* answers have IPv6 addresses */
+    struct config_pairs hosts; /* name -> address or another name */
+};
+
 struct config {
     char *instance; /* name it was loaded for */
     char *dir;      /* $LIMA_HOME/NAME */
@@ -137,7 +143,8 @@ struct config {
     bool legacy_bios;
     bool plain;
     bool upgrade_packages;
-    bool host_resolver;
+    struct config_host_resolver host_resolver;
+    struct strv dns; /* addresses of the guest's servers; empty: whom DHCP names */
     char *guest_install_prefix;
     char *minimum_lima_version; /* "" if unset */
 };

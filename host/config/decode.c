@@ -94,6 +94,18 @@ static void decode_map(const struct schema_row *row, jv value, const char *arch,
     }
 }
 
+static void decode_texts(const struct schema_row *row, jv value, const char *arch, void *field)
+{
+    if (!jv_is_valid(value)) {
+        return;
+    }
+    jv_array_foreach(value, i, text)
+    {
+        strv_add(field, text_of(text));
+        jv_free(text);
+    }
+}
+
 static void decode_arch_text(const struct schema_row *row, jv value, const char *arch, void *field)
 {
     scoped(value_done) jv text = jv_null();
@@ -123,7 +135,7 @@ static const decode_fn decoders[SCHEMA_TYPE_COUNT] = {
     [SCHEMA_ENUM] = decode_enum,       [SCHEMA_SIZE] = decode_size,
     [SCHEMA_ADDRESS] = decode_address, [SCHEMA_PORTS] = decode_ports,
     [SCHEMA_MAP] = decode_map,         [SCHEMA_ARCH_TEXT] = decode_arch_text,
-    [SCHEMA_LIST] = decode_list,
+    [SCHEMA_LIST] = decode_list,       [SCHEMA_TEXTS] = decode_texts,
 };
 
 void config_decode(const struct schema_object *object, jv tree, const char *arch, void *base)
@@ -165,9 +177,15 @@ static void done_map(void *field)
     free(pairs->items);
 }
 
+static void done_texts(void *field)
+{
+    strv_done(field);
+}
+
 static const done_fn dones[SCHEMA_TYPE_COUNT] = {
     [SCHEMA_TEXT] = done_text,
     [SCHEMA_MAP] = done_map,
+    [SCHEMA_TEXTS] = done_texts,
     [SCHEMA_ARCH_TEXT] = done_text,
 };
 

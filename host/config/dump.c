@@ -85,6 +85,17 @@ static jv dump_map(const struct schema_row *row, const struct config *config, co
     return map;
 }
 
+static jv dump_texts(const struct schema_row *row, const struct config *config, const void *field)
+{
+    const struct strv *texts = field;
+    jv list = jv_array();
+
+    for (size_t i = 0; i < texts->len; i++) {
+        list = jv_array_append(list, jv_string(texts->items[i]));
+    }
+    return list;
+}
+
 static jv dump_arch_text(const struct schema_row *row, const struct config *config,
                          const void *field)
 {
@@ -113,7 +124,7 @@ static const dump_fn dumpers[SCHEMA_TYPE_COUNT] = {
     [SCHEMA_BOOL] = dump_bool,           [SCHEMA_INT] = dump_int,     [SCHEMA_UINT] = dump_uint,
     [SCHEMA_TEXT] = dump_text,           [SCHEMA_ENUM] = dump_enum,   [SCHEMA_SIZE] = dump_size,
     [SCHEMA_ADDRESS] = dump_address,     [SCHEMA_PORTS] = dump_ports, [SCHEMA_MAP] = dump_map,
-    [SCHEMA_ARCH_TEXT] = dump_arch_text,
+    [SCHEMA_ARCH_TEXT] = dump_arch_text, [SCHEMA_TEXTS] = dump_texts,
 };
 
 static jv dump_row(const struct schema_row *row, const struct config *config, const void *base)

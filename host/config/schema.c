@@ -416,10 +416,12 @@ static const struct schema_object network = {
 
 static const struct schema_object host_resolver = {
     .rows = (const struct schema_row[]){
-        {"enabled", SCHEMA_BOOL, LATER, AT(struct config, host_resolver),
-         .fallback = "false", .help = "Answer the guest's DNS on the host."},
-        {"ipv6", SCHEMA_BOOL, IDLE, .help = "Answer with IPv6 addresses too."},
-        {"hosts", SCHEMA_MAP, LATER, .help = "Names and their addresses."},
+        {"enabled", SCHEMA_BOOL, AT(struct config, host_resolver.enabled), .fallback = "true",
+         .help = "Answer the guest's DNS on the host."},
+        {"ipv6", SCHEMA_BOOL, AT(struct config, host_resolver.ipv6), .fallback = "false",
+         .help = "Answer with IPv6 addresses too."},
+        {"hosts", SCHEMA_MAP, AT(struct config, host_resolver.hosts),
+         .check_pair = config_check_host, .help = "Names and their addresses, or other names."},
         END,
     },
 };
@@ -522,7 +524,7 @@ const struct schema_object schema_root = {
          .help = "Which guest ports appear where on the host; the first rule that fits."},
         {"copyToHost", LIST(copy_to_host), LATER, .help = "Files to fetch from the guest."},
         {"networks", LIST(network), LATER, .help = "More network interfaces."},
-        {"dns", SCHEMA_TEXTS, LATER, .check = config_check_address,
+        {"dns", SCHEMA_TEXTS, AT(struct config, dns), .check = config_check_address,
          .help = "DNS servers of the guest."},
         {"hostResolver", OBJECT(host_resolver), .help = "DNS server on the host."},
         {"propagateProxyEnv", SCHEMA_BOOL, LATER,

@@ -30,7 +30,7 @@ enum schema_type {
     SCHEMA_PORTS,     /* [first, last] -> array of two numbers -> int, int */
     SCHEMA_MAP,       /* map of texts -> object of strings -> struct config_pairs */
     SCHEMA_ARCH_TEXT, /* the same, by architecture -> char *, the instance's one */
-    SCHEMA_TEXTS,     /* list of texts -> array of strings; in no struct yet */
+    SCHEMA_TEXTS,     /* list of texts -> array of strings -> struct strv */
     SCHEMA_FREE,      /* any map -> object; in no struct */
     SCHEMA_OBJECT,    /* map of known keys -> object -> the struct's own members */
     SCHEMA_LIST,      /* list of such maps -> array of objects -> array and count */

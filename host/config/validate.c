@@ -39,7 +39,7 @@ static _printf_(3, 4) void item_error(const struct item *item, const char *key, 
 
 static bool has(jv object, const char *key)
 {
-    return jv_object_has(jv_copy(object), jv_string(key));
+    return jv_get_kind(object) == JV_KIND_OBJECT && jv_object_has(jv_copy(object), jv_string(key));
 }
 
 /* Text of @object[@key], "" if there is none. Borrowed from the tree. */
@@ -358,6 +358,17 @@ static void validate_user(const struct whole *whole)
     }
 }
 
+static void validate_dns(const struct whole *whole)
+{
+    scoped(value_done) jv resolver = jv_object_get(jv_copy(whole->tree), jv_string("hostResolver"));
+    scoped(value_done) jv dns = jv_object_get(jv_copy(whole->tree), jv_string("dns"));
+    bool enabled = !has(resolver, "enabled") || is_true(resolver, "enabled");
+
+    if (jv_get_kind(dns) == JV_KIND_ARRAY && jv_array_length(jv_copy(dns)) > 0 && enabled) {
+        whole_error(whole, "dns", "must be empty unless 'hostResolver.enabled' is false");
+    }
+}
+
 void config_validate(jv tree, const struct config_context *context)
 {
     const struct whole whole = {.tree = tree, .context = context};
@@ -367,6 +378,7 @@ void config_validate(jv tree, const struct config_context *context)
     validate_machine(&whole);
     validate_images(&whole);
     validate_user(&whole);
+    validate_dns(&whole);
     validate_items(tree, context->report);
 }
 

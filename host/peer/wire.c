@@ -155,6 +155,19 @@ void wire_put_accept_request(struct buf *out, uint64_t id)
     wire_put_message(out, &message.base);
 }
 
+void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules *rules)
+{
+    Lima__Guest__V1__RedirectRequest message = LIMA__GUEST__V1__REDIRECT_REQUEST__INIT;
+
+    message.address.data = (uint8_t *)&rules->address;
+    message.address.len = sizeof(rules->address);
+    message.to.data = (uint8_t *)&rules->to;
+    message.to.len = sizeof(rules->to);
+    message.udp_port = rules->udp_port;
+    message.tcp_port = rules->tcp_port;
+    put_message(out, &message.base);
+}
+
 /* ---- text ---- */
 
 /* Length of the UTF-8 sequence at @s and its code point; 0 when there is none. Stops at a NUL. */
@@ -486,4 +499,22 @@ int wire_incoming_decode(const uint8_t *data, size_t len, struct wire_incoming *
         lima__guest__v1__incoming__free_unpacked(message, NULL);
     }
     return sound ? 0 : -EBADMSG;
+}
+
+int wire_redirected_decode(const uint8_t *data, size_t len, const char **ret_method)
+{
+    static const char *const methods[] = {"nftables", "iptables"};
+    Lima__Guest__V1__Redirected *message = lima__guest__v1__redirected__unpack(NULL, len, data);
+
+    if (!message) {
+        return -EBADMSG;
+    }
+    *ret_method = "other";
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        if (strcmp(message->method, methods[i]) == 0) {
+            *ret_method = methods[i];
+        }
+    }
+    lima__guest__v1__redirected__free_unpacked(message, NULL);
+    return 0;
 }

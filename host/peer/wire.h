@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "peer/address.h"
 #include "peer/client.h"
+#include "peer/redirect.h"
 
 #define WIRE_PROTOCOL 1 /* version of guest.proto that this side speaks */
 #define WIRE_MESSAGE_MAX                                                                           \
@@ -27,6 +28,7 @@ void wire_put_events_request(struct buf *out, const struct peer_range *wanted, s
 void wire_put_tunnel_request(struct buf *out, const struct peer_address *to);
 void wire_put_listen_request(struct buf *out, const struct peer_address *at, unsigned mode);
 void wire_put_accept_request(struct buf *out, uint64_t id);
+void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules *rules);
 
 /*
  * The decoders hand what they have decoded to a callback, for whose time it lives. They return
@@ -65,3 +67,6 @@ struct wire_text {
 int wire_check_texts(void *message, const struct wire_text *fields, size_t count);
 /* An errno from the guest as ours: 0, or positive; EIO for what is none. */
 int wire_errno(uint32_t number);
+
+/* How the guest redirects: one of the names that we know, or "other"; constant. */
+int wire_redirected_decode(const uint8_t *data, size_t len, const char **ret_method);

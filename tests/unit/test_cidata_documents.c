@@ -117,14 +117,27 @@ static void test_an_upgrade_brings_its_module_back(void **state)
                  "[[\"package_update_upgrade_install\"],true]");
 }
 
+static void test_dns_servers_take_the_place_of_those_of_dhcp(void **state)
+{
+    scoped(buf_done) struct buf network = BUF_INIT;
+    scoped(strv_done) struct strv dns = STRV_INIT;
+
+    strv_add_all(&dns, "10.0.0.53", "fd00::53", NULL);
+    documents_network_config("52:55:55:01:02:03", &dns, &network);
+    assert_non_null(strstr(buf_str(&network), "      route-metric: 200\n      use-dns: false\n"));
+    assert_non_null(strstr(buf_str(&network), "    nameservers:\n      addresses:\n"
+                                              "      - 10.0.0.53\n      - fd00::53\n"));
+}
+
 static void test_meta_data_and_network_config(void **state)
 {
     scoped(buf_done) struct buf meta = BUF_INIT;
     scoped(buf_done) struct buf network = BUF_INIT;
+    const struct strv none = STRV_INIT;
 
     documents_meta_data("iid-0", "lima-a", &meta);
     assert_golden("cidata_meta-data", buf_str(&meta));
-    documents_network_config("52:55:55:01:02:03", &network);
+    documents_network_config("52:55:55:01:02:03", &none, &network);
     assert_golden("cidata_network-config", buf_str(&network));
 }
 
@@ -260,6 +273,7 @@ int main(void)
         TEST(test_user_data_of_a_usual_guest),
         TEST(test_user_data_of_a_plain_guest_that_asks_for_much),
         TEST(test_an_upgrade_brings_its_module_back),
+        TEST(test_dns_servers_take_the_place_of_those_of_dhcp),
         TEST(test_meta_data_and_network_config),
         TEST(test_no_string_leaves_its_place),
         TEST(test_strings_that_no_guest_can_have_are_named),

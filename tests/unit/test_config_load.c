@@ -68,7 +68,9 @@ static void test_every_honoured_key_arrives(void **state)
     assert_true(config->legacy_bios);
     assert_false(config->plain);
     assert_true(config->upgrade_packages);
-    assert_false(config->host_resolver);
+    assert_false(config->host_resolver.enabled);
+    assert_true(config->host_resolver.ipv6);
+    assert_int_equal(config->host_resolver.hosts.len, 1);
     assert_string_equal(config->guest_install_prefix, "/opt");
     assert_string_equal(config->minimum_lima_version, "1.0.0");
 }
@@ -124,6 +126,10 @@ static void test_wrong_values_are_refused_with_their_place(void **state)
         {"mounts: {location: x}\n", "'mounts' must be a list"},
         {"mounts: [{writable: maybe}]\n", "'mounts[0].writable' must be true or false"},
         {"dns: [nowhere]\n", "'dns[0]' must be an IPv4 or IPv6 address"},
+        {"dns: [1.1.1.1]\n", "'dns' must be empty unless 'hostResolver.enabled' is false"},
+        {"hostResolver: {hosts: {'a b': 1.1.1.1}}\n", "'hostResolver.hosts.a b' name must be a"},
+        {"hostResolver: {hosts: {a..b: 1.1.1.1}}\n", "name must be a host name"},
+        {"hostResolver: {hosts: {a: 'b c'}}\n", "value must be an IP address or a host name"},
         {"portForwards: [{guestIP: localhost}]\n", "'portForwards[0].guestIP' must be an IPv4 or"},
         {"portForwards: [{guestPortRange: [1, 2, 3]}]\n", "must be a list of two ports"},
         {"portForwards: [{guestPortRange: [1]}]\n", "must be a list of two ports"},
@@ -255,11 +261,10 @@ static void test_keys_of_later_warn_only_with_an_effect(void **state)
         {"tpm: false\n", NULL},
         {"tpm: true\n", "'tpm'"},
         {"hostResolver: {enabled: false}\n", NULL},
-        {"hostResolver: {enabled: true}\n", "'hostResolver.enabled'"},
-        {"hostResolver: {hosts: {a: b}}\n", "'hostResolver.hosts'"},
+        {"hostResolver: {enabled: true, ipv6: true, hosts: {a: b, c.d: '::1'}}\n", NULL},
         {"additionalDisks: [data, {name: more, fsArgs: [-m, x]}]\n", "'additionalDisks'"},
         {"networks: [{lima: shared}]\n", "'networks'"},
-        {"dns: [1.1.1.1]\n", "'dns'"},
+        {"dns: [1.1.1.1]\nhostResolver: {enabled: false}\n", NULL},
         {"caCerts: {files: [a]}\n", "'caCerts.files'"},
         {"copyToHost: [{guest: /a, host: /b}]\n", "'copyToHost'"},
         {"audio: {device: none}\n", NULL},
