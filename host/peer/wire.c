@@ -165,7 +165,7 @@ void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules
     message.to.len = sizeof(rules->to);
     message.udp_port = rules->udp_port;
     message.tcp_port = rules->tcp_port;
-    put_message(out, &message.base);
+    wire_put_message(out, &message.base);
 }
 
 /* ---- text ---- */
