@@ -14,6 +14,8 @@
 #include "events.h"
 #include "health.h"
 #include "incoming.h"
+#include "exec.h"
+#include "execwire.h"
 #include "info.h"
 #include "link.h"
 #include "listen.h"
@@ -48,6 +50,7 @@ struct agent {
     struct upgrade *upgrade;
     struct listeners *listeners;
     struct services *services; /* of other programs */
+    struct execs *execs;
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -274,6 +277,13 @@ static int serve_shutdown(const struct rpc_call *call, void *arg, struct error *
     return 0;
 }
 
+static const char *on_execs_user(void *arg)
+{
+    struct agent *agent = arg;
+
+    return agent->boot ? boot_user(agent->boot) : "";
+}
+
 static void add_services(struct agent *agent)
 {
     const struct rpc_service services[] = {
@@ -302,6 +312,12 @@ static void add_services(struct agent *agent)
          .has_request = true,
          .serve = services_accept,
          .arg = agent->services},
+        {.name = "Exec",
+         .from = RPC_FROM_HOST | RPC_FROM_GUEST,
+         .has_request = true,
+         .request_max = EXEC_REQUEST_MAX,
+         .serve = execs_serve,
+         .arg = agent->execs},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
 
@@ -395,6 +411,11 @@ static void load_drivers(struct agent *agent)
 
 static void open_services(struct agent *agent, const struct agent_options *options)
 {
+    agent->execs =
+        execs_new(&(struct execs_options){.loop = agent->loop,
+                                          .children = agent->children,
+                                          .user = options->no_boot ? NULL : on_execs_user,
+                                          .arg = agent});
     agent->clock =
         clock_service_new(agent->loop, options->no_boot ? &clock_untouched : &clock_machine, NULL);
     agent->health = (struct health_options){
@@ -471,6 +492,7 @@ static void close_all(struct agent *agent)
     steps_free(agent->modules);
     upgrade_free(agent->upgrade);
     redirect_free(agent->redirect);
+    execs_free(agent->execs);
     if (agent->replacement) {
         transport_leave(agent->transport);
     }

@@ -104,6 +104,11 @@ const char *boot_instance_id(const struct boot *boot)
     return boot->seed ? boot->seed->instance_id : "";
 }
 
+const char *boot_user(const struct boot *boot)
+{
+    return boot->seed ? envlist_text(&boot->seed->vars, "LIMA_CIDATA_USER") : "";
+}
+
 static void reach(struct boot *boot, lima_guest_v1_Stage_Name stage, const char *detail)
 {
     static const char *const names[] = {"unknown",   "agent",  "cloud-init", "ssh",

@@ -32,5 +32,7 @@ SCOPED_PTR(struct boot, boot_free)
 void boot_start(struct boot *boot);
 /* The set of listening ports differs. */
 void boot_ports_changed(struct boot *boot);
+/* Name of the seed's user, "" before it is read; borrowed. */
+const char *boot_user(const struct boot *boot);
 /* The seed's instance, "" before it is read; borrowed. */
 const char *boot_instance_id(const struct boot *boot);

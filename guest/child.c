@@ -2,11 +2,8 @@
 #include "child.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <string.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -29,11 +26,21 @@ struct child {
     void *arg;
 };
 
+struct process {
+    struct children *children;
+    struct process *next;
+    pid_t pid;
+    bool dead;     /* its end was reported; waitpid(2) has yet to free its number */
+    bool released; /* nobody wants to know */
+    void (*ended)(const struct process_end *end, void *arg);
+    void *arg;
+};
+
 struct children {
     struct loop *loop;
     struct child *list;
-    struct rlimit files;
-    struct rlimit memlock;
+    struct process *processes;
+    struct spawn_limits limits;
 };
 
 struct children *children_new(struct loop *loop)
@@ -41,8 +48,7 @@ struct children *children_new(struct loop *loop)
     struct children *children = xnew(struct children);
 
     children->loop = loop;
-    getrlimit(RLIMIT_NOFILE, &children->files);
-    getrlimit(RLIMIT_MEMLOCK, &children->memlock);
+    spawn_limits_take(&children->limits);
     return children;
 }
 
@@ -65,6 +71,16 @@ void child_kill(struct child *child, int signal)
     }
 }
 
+static void process_free(struct process *process)
+{
+    struct process **link;
+
+    for (link = &process->children->processes; *link != process; link = &(*link)->next) {
+    }
+    *link = process->next;
+    free(process);
+}
+
 static void on_forgotten_exited(int status, void *arg)
 {
 }
@@ -83,6 +99,9 @@ void children_free(struct children *children)
     while (children->list) {
         child_kill(children->list, SIGTERM);
         child_free(children->list);
+    }
+    while (children->processes) {
+        process_free(children->processes);
     }
     free(children);
 }
@@ -145,60 +164,111 @@ static void ended(struct child *child, int status)
     exited(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), arg);
 }
 
+/* One child that has ended, whose process is gone now; NULL when there is none. */
+static struct child *reap_child(struct children *children, int *ret_status)
+{
+    for (struct child *child = children->list; child; child = child->next) {
+        if (child->pid > 0 && waitpid(child->pid, ret_status, WNOHANG) == child->pid) {
+            return child;
+        }
+    }
+    return NULL;
+}
+
+/* One process that has ended, whose number is kept. */
+static struct process *reap_process(struct children *children, siginfo_t *ret_info)
+{
+    for (struct process *process = children->processes; process; process = process->next) {
+        ret_info->si_pid = 0;
+        if (!process->dead &&
+            waitid(P_PID, (id_t)process->pid, ret_info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            ret_info->si_pid == process->pid) {
+            return process;
+        }
+    }
+    return NULL;
+}
+
+static void process_ended(struct process *process, const siginfo_t *info)
+{
+    struct process_end end = {.status = info->si_status & 0xff};
+
+    process->dead = true;
+    if (info->si_code != CLD_EXITED) {
+        end = (struct process_end){.status = 128 + info->si_status,
+                                   .signal = info->si_status,
+                                   .core = info->si_code == CLD_DUMPED};
+    }
+    if (process->released) {
+        process_release(process);
+    } else {
+        process->ended(&end, process->arg); /* may release it */
+    }
+}
+
 void children_reap(struct children *children)
 {
-    pid_t pid;
+    struct child *child;
+    struct process *process;
+    siginfo_t info;
     int status;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        struct child *child = children->list;
-
-        while (child && child->pid != pid) {
-            child = child->next;
-        }
-        if (child) {
-            ended(child, status);
-        }
+    while ((child = reap_child(children, &status))) {
+        ended(child, status);
+    }
+    while ((process = reap_process(children, &info))) {
+        process_ended(process, &info);
     }
 }
 
-/* The agent is spared by the out-of-memory killer; its children are ordinary. */
-static void reset_oom_score(void)
+int process_start(struct children *children, const struct spawn_options *options,
+                  void (*on_ended)(const struct process_end *end, void *arg), void *arg,
+                  struct process **ret, int *ret_status_fd, struct error *err)
 {
-    scoped(fd_close) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    struct process *process;
+    pid_t pid;
+    int r;
 
-    if (fd >= 0 && write(fd, "0", 1) != 1) {
-        log_debug("resetting the score for the out-of-memory killer: %s", strerror(errno));
+    r = spawn(&children->limits, options, &pid, ret_status_fd, err);
+    if (r < 0) {
+        return r;
     }
+    process = xnew(struct process);
+    *process = (struct process){.children = children,
+                                .next = children->processes,
+                                .pid = pid,
+                                .ended = on_ended,
+                                .arg = arg};
+    children->processes = process;
+    *ret = process;
+    return 0;
 }
 
-static int become(const struct child_identity *as)
+void process_kill(const struct process *process, int signal)
 {
-    if (!as) {
-        return 0;
+    kill(-process->pid, signal);
+}
+
+void process_release(struct process *process)
+{
+    process->released = true;
+    if (process->dead) {
+        waitpid(process->pid, NULL, 0);
+        process_free(process);
     }
-    return initgroups(as->name, as->gid) < 0 || setgid(as->gid) < 0 || setuid(as->uid) < 0 ? -errno
-                                                                                           : 0;
 }
 
 static void _noreturn_ run_child(const struct children *children,
                                  const struct child_options *options, int out)
 {
-    scoped(fd_close) int null = open("/dev/null", O_RDONLY);
-    sigset_t none;
+    scoped(fd_close) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int r;
 
-    setsid();
+    spawn_reset(&children->limits);
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    setrlimit(RLIMIT_NOFILE, &children->files);
-    setrlimit(RLIMIT_MEMLOCK, &children->memlock);
-    reset_oom_score();
-    r = become(options->as);
+    r = spawn_become(options->as);
     if (r < 0) {
         log_error("becoming '%s': %s", options->as->name, strerror(-r));
         _exit(STATUS_NOEXEC);
@@ -206,7 +276,6 @@ static void _noreturn_ run_child(const struct children *children,
     if (chdir(options->dir) < 0 && chdir("/") < 0) {
         _exit(STATUS_NOEXEC);
     }
-    umask(022);
     setenv("PATH", PATH_DEFAULT, 1); /* for the search; the program gets @envp */
     execvpe(options->argv[0], (char *const *)options->argv, (char *const *)options->envp);
     log_error("running '%s': %s", options->argv[0], strerror(errno));

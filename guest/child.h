@@ -11,20 +11,16 @@
 #include <sys/types.h>
 #include "base/error.h"
 #include "loop.h"
+#include "spawn.h"
 
 struct children;
 struct child;
-
-struct child_identity {
-    const char *name;
-    uid_t uid;
-    gid_t gid;
-};
+struct process;
 
 struct child_options {
     const char *const *argv; /* argv[0] is searched in the usual folders unless it has a '/' */
     const char *const *envp;
-    const struct child_identity *as; /* NULL: root as we are; else with its groups */
+    const struct spawn_identity *as; /* NULL: root as we are; else with its groups */
     const char *dir;                 /* working folder; "/" when it cannot be entered */
     bool quiet;                      /* the output is for output() alone, not for our stderr */
     /* Output of stdout and stderr, which has gone to our stderr already; may be NULL. */
@@ -47,3 +43,23 @@ int child_start(struct children *children, const struct child_options *options, 
 void child_kill(struct child *child, int signal);
 /* No more callbacks of this child; it runs on. The handle is invalid from here on. */
 void child_forget(struct child *child);
+
+/*
+ * Processes: started as asked, the descriptors are their owner's business.
+ *
+ * @ended is called once. Until process_release() the number of the process is not given to another
+ * one, so its group can be signalled safely; a released process runs on by itself.
+ */
+struct process_end {
+    int status; /* 0..255, or 128+N for signal N */
+    int signal; /* 0: exited by itself */
+    bool core;
+};
+
+/* *ret_status_fd: see spawn(). */
+int process_start(struct children *children, const struct spawn_options *options,
+                  void (*ended)(const struct process_end *end, void *arg), void *arg,
+                  struct process **ret, int *ret_status_fd, struct error *err);
+/* Signals its process group, whether or not its first process is still there. */
+void process_kill(const struct process *process, int signal);
+void process_release(struct process *process);

@@ -43,6 +43,7 @@ char *install_systemd_unit(const char *path)
                      "ExecStart=%s run\n"
                      "Restart=always\n"
                      "RestartSec=200ms\n"
+                     "KillMode=process\n" /* what a command left running goes on */
                      "OOMPolicy=continue\n"
                      "OOMScoreAdjust=-500\n"
                      "TasksMax=infinity\n"

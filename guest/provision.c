@@ -234,7 +234,7 @@ static int copy_script(struct provision *p, const char *text, struct error *err)
 static int start_script(struct provision *p, struct error *err)
 {
     scoped(envlist_done) struct envlist env = {0};
-    struct child_identity identity;
+    struct spawn_identity identity;
     struct child_options options = {
         .dir = "/", .output = on_script_output, .exited = on_script_exited, .arg = p};
     char *command[PROVISION_ARGS_MAX + 1] = {0};
@@ -250,7 +250,7 @@ static int start_script(struct provision *p, struct error *err)
         return r;
     }
     if (as_user(p)) {
-        identity = (struct child_identity){p->user->name, p->user->uid, p->user->gid};
+        identity = (struct spawn_identity){p->user->name, p->user->uid, p->user->gid};
         options.as = &identity;
         options.dir = p->user->home;
         user_env(p, &env);

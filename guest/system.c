@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "base/log.h"
 #include "files.h"
 #include "rights.h"
+#include "login.h"
 #include "text.h"
 
 #define HOST_ALIAS    "host.lima.internal"
@@ -33,17 +33,7 @@ void system_user_done(struct system_user *user)
 
 bool system_find_user(const struct seed *seed, struct system_user *ret)
 {
-    const struct passwd *pw = getpwnam(envlist_text(&seed->vars, "LIMA_CIDATA_USER"));
-
-    if (!pw) {
-        return false;
-    }
-    *ret = (struct system_user){.name = xstrdup(pw->pw_name),
-                                .uid = pw->pw_uid,
-                                .gid = pw->pw_gid,
-                                .home = xstrdup(pw->pw_dir),
-                                .shell = xstrdup(pw->pw_shell)};
-    return true;
+    return login_find(envlist_text(&seed->vars, "LIMA_CIDATA_USER"), ret);
 }
 
 bool system_has_systemd(void)

@@ -23,12 +23,14 @@ static size_t name_len(const char *word)
     return n > 0 && strchr(letters, word[0]) && word[n] == '=' ? n : 0;
 }
 
-/* The command as one text for `sh -c`. */
-static char *join_words(const char *const *words)
+char *shell_script_command(const char *const *words)
 {
     scoped(buf_done) struct buf out = BUF_INIT;
     bool leading = true;
 
+    if (!*words) {
+        return NULL;
+    }
     for (; *words; words++) {
         size_t n = leading ? name_len(*words) : 0;
 
@@ -70,7 +72,7 @@ char *shell_script_make(const struct shell_script *script)
     }
     buf_puts(&out, " -l");
     if (*script->words) {
-        scoped(free) char *command = join_words(script->words);
+        scoped(free) char *command = shell_script_command(script->words);
 
         buf_puts(&out, " -c ");
         put_quoted(&out, command);

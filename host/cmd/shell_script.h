@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `limactl shell` has the guest's shell do, as one line for ssh. Pure. */
+/* What `limactl shell` has the guest's shell do. Pure. */
 #pragma once
 
 #include "util/strv.h"
@@ -17,3 +17,8 @@ struct shell_script {
  * Caller frees.
  */
 char *shell_script_make(const struct shell_script *script);
+
+/*
+ * The WORDS of that script: one text for SHELL -c. NULL when there are none. Caller frees.
+ */
+char *shell_script_command(const char *const *words);
