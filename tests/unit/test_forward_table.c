@@ -433,6 +433,27 @@ static void test_static_tcp_leaves_the_udp_of_its_port_alone(void **state)
                   f->port, f->port, f->port, f->port);
 }
 
+static void test_a_static_rule_for_any_protocol_is_for_both(void **state)
+{
+    struct fixture *f = *state;
+    struct config_port_forward rules[] = {rule_to(f->port, f->port), rule_to(53, f->port)};
+    struct peer_port udp = port_on("0.0.0.0", f->port);
+
+    f->env.udp = true;
+    rules[0].is_static = rules[1].is_static = true;
+    rules[1].proto = CONFIG_PROTO_UDP;
+    rules[1].host_ip = ip("127.0.0.9");
+    use_rules(f, rules, 2);
+    forward_table_start(f->table);
+    assert_said(f,
+                "forwarding 127.0.0.1:%u > 127.0.0.1:%u; forwarding 127.0.0.1:%u > 127.0.0.1:%u; "
+                "forwarding 127.0.0.1:53 > 127.0.0.9:%u",
+                f->port, f->port, f->port, f->port, f->port);
+    udp.proto = CONFIG_PROTO_UDP;
+    update(f, true, &udp, 1, NULL, 0); /* the rule serves it already */
+    assert_said(f, "");
+}
+
 static void test_an_ignore_rule_before_a_static_one_wins_and_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -528,6 +549,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_static_ranges_listen_without_a_guest_and_only_once_started, setup, teardown),
         cmocka_unit_test_setup_teardown(test_static_tcp_leaves_the_udp_of_its_port_alone, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_static_rule_for_any_protocol_is_for_both, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_an_ignore_rule_before_a_static_one_wins_and_is_told,
                                         setup, teardown),

@@ -4,10 +4,13 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include "forward/bind.h"
 #include "forward/listener.h"
 #include "util/file.h"
 
@@ -153,6 +156,48 @@ static void test_a_live_socket_of_another_is_not_taken_away(void **state)
     assert_int_equal(stat(path, &st), -1);
 }
 
+/* As somebody who is not root: a child's exit status is what it got. */
+static int bind_as_nobody(uint16_t port)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        const struct forward_endpoint host = {
+            .proto = CONFIG_PROTO_TCP,
+            .address = {.family = AF_INET, .v4.s_addr = htonl(INADDR_LOOPBACK)},
+            .port = port};
+        struct error err = ERROR_INIT;
+        int fd, r;
+
+        if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0) {
+            _exit(0);
+        }
+        r = forward_bind(&host, SOCK_STREAM, &fd, &port, &err);
+        _exit(r == -EACCES && err.hint && strstr(err.hint, "ip_unprivileged_port_start=1\x60") ? 0
+                                                                                               : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
+}
+
+static void test_a_port_that_needs_root_says_what_to_do(void **state)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+    int first = 0;
+
+    if (!file || fscanf(file, "%d", &first) != 1 || first <= 1) {
+        first = 0;
+    }
+    if (file) {
+        fclose(file);
+    }
+    if (!first) {
+        skip();
+    }
+    assert_int_equal(bind_as_nobody(1), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +205,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_live_socket_of_another_is_not_taken_away, setup,
                                         teardown),
+        cmocka_unit_test(test_a_port_that_needs_root_says_what_to_do),
         cmocka_unit_test_setup_teardown(test_connection_without_a_session_is_reset, setup,
                                         teardown),
     };
