@@ -13,6 +13,8 @@
 #include "rights.h"
 
 #define UDP_BUFFER (1 << 20) /* bytes that wait in the kernel while the host is busy */
+#define TCP_BUFFER                                                                                 \
+    (256 << 10) /* the same for a program that does not read; the kernel doubles it */
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -89,7 +91,7 @@ static int dial_internet(const lima_guest_v1_TunnelRequest *request, int *ret_fd
     socklen_t len =
         dial_address(request->address.bytes, request->address.size, request->port, &addr);
     scoped(fd_close) int fd = -1;
-    int one = 1, size = UDP_BUFFER;
+    int one = 1, udp_size = UDP_BUFFER, tcp_size = TCP_BUFFER;
     int r;
 
     if (!len || !request->port) {
@@ -105,8 +107,9 @@ static int dial_internet(const lima_guest_v1_TunnelRequest *request, int *ret_fd
         return error_errno(err, errno, "opening a socket");
     }
     if (udp) {
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &udp_size, sizeof(udp_size));
     } else {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &tcp_size, sizeof(tcp_size));
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     if (connect(fd, (struct sockaddr *)&addr, len) < 0 && errno != EINPROGRESS) {

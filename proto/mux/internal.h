@@ -32,6 +32,7 @@ struct mux_stream {
     uint32_t send_credit; /* bytes the peer lets us send */
     uint32_t recv_credit; /* bytes we let the peer send */
     uint32_t window;      /* recv_credit, unconsumed and ungranted together */
+    uint32_t taken;       /* granted since the window grew last */
     uint32_t unconsumed;  /* received, still in the user's hands */
     uint32_t ungranted;   /* consumed, not yet in recv_credit */
     uint32_t want;        /* credit the user's refused write waits for; 0: none refused */

@@ -40,9 +40,9 @@
 #include "base/macros.h"
 #include "mux/frame.h"
 
-#define MUX_WINDOW       (32u << 10) /* bytes that may be sent on a new stream */
-#define MUX_WINDOW_MAX   (1u << 20)  /* what its window grows to */
-#define MUX_GROWN_MAX    (64u << 20)
+#define MUX_WINDOW       (32u << 10)  /* bytes that may be sent on a new stream */
+#define MUX_WINDOW_MAX   (512u << 10) /* what its window grows to */
+#define MUX_GROWN_MAX    (24u << 20)
 #define MUX_UNTAKEN_MAX  (4u << 20)
 #define MUX_MESSAGE_MAX  (24u << 10)  /* in one piece; any window has room for it at times */
 #define MUX_OUTPUT_LIMIT (256u << 10) /* queued output above which stream writes wait */

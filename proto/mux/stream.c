@@ -15,9 +15,10 @@
 #include "base/alloc.h"
 #include "mux/internal.h"
 
-#define TABLE_MIN   16
-#define ROOM_MIN    4096 /* less room than this is none, so that frames don't get tiny */
-#define GRANT_SHARE 4    /* this part of a window is granted at once */
+#define TABLE_MIN      16
+#define ROOM_MIN       4096 /* less room than this is none, so that frames don't get tiny */
+#define GRANT_SHARE    4    /* this part of a window is granted at once */
+#define GROWTH_WINDOWS 2    /* so many were taken before it doubles */
 
 /* A sender whose bytes were all consumed has at least this much credit. */
 static_assert(MUX_WINDOW - MUX_WINDOW / GRANT_SHARE >= MUX_MESSAGE_MAX, "messages would wait");
@@ -376,13 +377,17 @@ void mux_stream_pass(struct mux_stream *stream, const void *data, size_t len)
     }
 }
 
-/* The window of a stream whose user keeps up grows. */
+/*
+ * The window of a stream whose user keeps up grows, but not at once: what a socket's buffer takes
+ * says nothing of its reader.
+ */
 static uint32_t growth(const struct mux_stream *stream)
 {
     const struct mux *mux = stream->mux;
     uint32_t more = MIN(stream->window, MUX_WINDOW_MAX - stream->window);
 
-    if (stream->unconsumed > stream->window / 2 || mux->unconsumed > MUX_UNTAKEN_MAX ||
+    if (stream->taken < GROWTH_WINDOWS * stream->window ||
+        stream->unconsumed > stream->window / 2 || mux->unconsumed > MUX_UNTAKEN_MAX ||
         mux->grown + more > MUX_GROWN_MAX) {
         return 0;
     }
@@ -391,8 +396,13 @@ static uint32_t growth(const struct mux_stream *stream)
 
 static void grant(struct mux_stream *stream)
 {
-    uint32_t more = growth(stream);
+    uint32_t more;
 
+    stream->taken = MIN(stream->taken + stream->ungranted, GROWTH_WINDOWS * MUX_WINDOW_MAX);
+    more = growth(stream);
+    if (more) {
+        stream->taken = 0;
+    }
     stream->window += more;
     stream->mux->grown += more;
     more += stream->ungranted;
