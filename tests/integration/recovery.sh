@@ -156,7 +156,7 @@ traffic() {
 	local answer
 
 	echo "$1" >&8
-	read -r -t 60 answer <&9 || fail "no answer to '$1'"
+	read -r -t $((60 + STAND_STILL_S)) answer <&9 || fail "no answer to '$1'"
 	echo "$1: $answer"
 	[[ $answer == "$2"* ]] || fail "'$answer' is no '$2'"
 }
