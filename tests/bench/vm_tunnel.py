@@ -108,7 +108,8 @@ for i, arg in enumerate(args):
     if arg.startswith("user,") and i and args[i - 1] == "-netdev":
         args[i] = arg + "{forwards}"
         args += ["-chardev", "socket,id=benchraw,path={raw},server=on,wait=off",
-                 "-device", "virtserialport,chardev=benchraw,name=bench.raw"]
+                 "-device", "virtio-serial-pci,id=bench-bus",
+                 "-device", "virtserialport,bus=bench-bus.0,chardev=benchraw,name=bench.raw"]
         break
 os.execvp("qemu-system-x86_64", ["qemu-system-x86_64"] + args)
 """
