@@ -84,7 +84,7 @@ def raw(c):
 counts = {"n": 0}
 def datagrams():
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 8 << 20)
+    s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
     s.bind(("0.0.0.0", COUNT)); buf = bytearray(65536)
     while True:
         s.recv_into(buf); counts["n"] += 1
