@@ -21,7 +21,8 @@
 #include "ssh/link.h"
 
 #define PAUSE_MIN_MS      50
-#define PAUSE_MAX_MS      2000
+#define PAUSE_MAX_MS      700   /* an sshd that is back is used within a second */
+#define PAUSE_REFUSED_MS  2000  /* each attempt is in the log of the guest */
 #define STEADY_MS         5000  /* up for so long: the next pause is short again */
 #define WAIT_MS           10000 /* for a session */
 #define ALIVE_EVERY_MS    15000
@@ -320,7 +321,7 @@ static void on_link_down(const struct error *why, void *arg)
     }
     s->link = NULL; /* @why is its */
     drop_link(s);
-    loop_timer_set(s->pause, s->pause_ms);
+    loop_timer_set(s->pause, why->code == EACCES ? PAUSE_REFUSED_MS : s->pause_ms);
     s->pause_ms = MIN(s->pause_ms * 2, PAUSE_MAX_MS);
     s->events->changed(false, why, s->arg);
     ssh_link_free(link);

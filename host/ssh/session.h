@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections into the guest over ssh, without an ssh process: an ssh session that is kept up by
- * itself, reconnecting with a pause of 50 ms to 2 s, and the channels in it. Whoever opens one
- * while the session is down waits for it, up to 10 s; a channel that a session has left behind is
- * reset.
+ * itself, reconnecting after 50 to 700 ms (2 s where the login was refused), and the channels in
+ * it. Whoever opens one while the session is down waits for it, up to 10 s; a channel that a
+ * session has left behind is reset.
  */
 #pragma once
 
