@@ -4,9 +4,9 @@
  * so that answers find back; a client that is quiet for the idle time, in both directions, is
  * forgotten, and so is the one that was quiet longest when there are too many.
  *
- * Datagrams that come before the guest has been dialled wait, so many as HELD_MAX has bytes. Later
- * only the rest of one that found no room in the stream waits, and what comes meanwhile is dropped:
- * one whose guest does not take its datagrams costs that much and holds nobody up.
+ * Datagrams that come before the guest has been dialled, or find no room in the stream, wait: of
+ * one client as many as HELD_MAX has bytes, of all no more than HELD_TOTAL. What comes on top is
+ * dropped, so a guest that does not take its datagrams costs that much and holds nobody up.
  *
  * On a socket of all addresses the answers leave from the address that the client has sent to.
  */
@@ -26,7 +26,8 @@
 #define CLIENTS_MAX   1024
 #define BUCKETS       256 /* a power of two */
 #define IDLE_MS       90000
-#define HELD_MAX      (2 * PEER_DATAGRAM_MAX)
+#define HELD_MAX      (256u << 10)
+#define HELD_TOTAL    (4u << 20)
 #define PREFIX_LEN    3   /* of the longest datagram */
 #define READS         128 /* before other events of the loop get their turn */
 #define SOCKET_BUFFER (1 << 20)
@@ -69,6 +70,7 @@ struct forward_udp {
     struct client *buckets[BUCKETS];
     struct client *newest, *oldest;
     size_t count;
+    size_t held; /* bytes, of all clients */
     uint8_t packet[PREFIX_LEN + PEER_DATAGRAM_MAX];
 };
 
@@ -140,6 +142,7 @@ static void client_free(struct client *c)
         mux_stream_reset(c->stream, MUX_RESET_CANCEL);
     }
     delimited_done(&c->in);
+    c->forward->held -= c->held.len;
     buf_done(&c->held);
     free(c);
 }
@@ -211,7 +214,10 @@ static void on_stream_fin(struct mux_stream *stream, void *arg)
 
 static void flush_held(struct client *c)
 {
-    buf_drop(&c->held, mux_stream_write(c->stream, c->held.data, c->held.len));
+    size_t n = mux_stream_write(c->stream, c->held.data, c->held.len);
+
+    buf_drop(&c->held, n);
+    c->forward->held -= n;
     if (c->held.len == 0) {
         buf_done(&c->held);
     }
@@ -259,19 +265,24 @@ static void on_dialling_done(int r, struct mux_stream *stream, void *arg)
     flush_held(c);
 }
 
+static void hold(struct client *c, const uint8_t *data, size_t len)
+{
+    if (buf_put(&c->held, data, len) == 0) {
+        c->forward->held += len;
+    }
+}
+
 static void hand_on(struct client *c, const uint8_t *data, size_t len)
 {
     size_t n = 0;
 
     touch(c);
-    if (c->stream && c->held.len > 0) {
-        return; /* dropped */
-    }
-    if (c->stream) {
+    if (c->stream && c->held.len == 0) {
         n = mux_stream_write(c->stream, data, len);
     }
-    if (n < len) {
-        buf_put(&c->held, data + n, len - n); /* or dropped, above the cap */
+    /* The rest of one that was begun must follow; a whole one may as well be dropped. */
+    if (n < len && (n > 0 || c->forward->held + len <= HELD_TOTAL)) {
+        hold(c, data + n, len - n);
     }
 }
 

@@ -125,6 +125,24 @@ static void test_a_burst_arrives_one_by_one(void **state)
     }
 }
 
+/* Far more than a window, faster than it can grow: it waits its turn. */
+static void test_a_large_burst_loses_nothing(void **state)
+{
+    char data[1200], got[DATAGRAM_MAX + 1];
+    int fd;
+
+    open_forward(0);
+    fd = client();
+    for (int i = 0; i < 100; i++) {
+        memset(data, i, sizeof(data));
+        assert_int_equal(send(fd, data, sizeof(data), 0), sizeof(data));
+    }
+    for (int i = 0; i < 100; i++) {
+        agent_wait_for(udp.agent, take(udp.server, got, NULL) == sizeof(data));
+        assert_int_equal(got[0], i);
+    }
+}
+
 static void test_each_client_gets_its_own_answers(void **state)
 {
     char got[DATAGRAM_MAX + 1];
@@ -280,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_datagrams_go_both_ways_whole),
         T(test_a_burst_arrives_one_by_one),
+        T(test_a_large_burst_loses_nothing),
         T(test_each_client_gets_its_own_answers),
         T(test_a_quiet_client_is_forgotten_and_may_come_again),
         T(test_the_client_that_was_quiet_longest_makes_room),
