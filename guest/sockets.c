@@ -5,8 +5,9 @@
  * other network namespaces promise too and never come, which is why the repeats are few.
  *
  * Bursts: the first notice is looked at at once, further ones at most every LOOK_GAP_MS, and when
- * that goes on, at the pace of the ration. Until the next look is due the ring of notices is left
- * alone, so that neither looks nor wake-ups come more often than that.
+ * that goes on, at the pace of the ration, which looks at UDP use up too. Until the next look is
+ * due notices are left where they are, so that neither looks nor wake-ups come more often than
+ * that.
  *
  * UDP. A bind is looked at once to know that the socket is there, and again when it has settled.
  * Binds in between wait for that second look. Sockets that are gone are noticed by the group.
@@ -20,8 +21,8 @@
 #include "sockdiag.h"
 
 #define LOOK_GAP_MS 5
-#define LOOK_BURST  64
-#define LOOKS_PER_S 50
+#define LOOK_BURST  300
+#define LOOKS_PER_S 25
 #define POLL_MIN_MS 50
 #define POLL_MAX_MS 1000
 
@@ -105,6 +106,25 @@ static void tell(struct sockets *sockets, bool changed)
     }
 }
 
+/*
+ * False: the ration is used up. Then nobody wakes us until @timer, which leads back to the caller.
+ */
+static bool may_look(struct sockets *sockets, struct loop_timer *timer)
+{
+    bool may = ration_take(&sockets->ration, (int64_t)(loop_now_us() / 1000));
+
+    if (sockets->bpf_watch) {
+        loop_watch_set(sockets->bpf_watch, may ? POLLIN : 0);
+    }
+    if (sockets->gone_watch) {
+        loop_watch_set(sockets->gone_watch, may ? POLLIN : 0);
+    }
+    if (!may) {
+        loop_timer_start(timer, 1000 / LOOKS_PER_S);
+    }
+    return may;
+}
+
 /* ---- TCP by notices ---- */
 
 /* True when some are about TCP. */
@@ -134,11 +154,9 @@ static void look_by_notice(struct sockets *sockets)
 {
     bool changed;
 
-    if (!ration_take(&sockets->ration, (int64_t)(loop_now_us() / 1000))) {
-        plan_tcp(sockets, 1000 / LOOKS_PER_S);
+    if (!may_look(sockets, sockets->tcp_timer)) {
         return;
     }
-    loop_watch_set(sockets->bpf_watch, POLLIN);
     changed = list_tcp(sockets);
     if (sockets->tcp.sockets >= sockets->promised || sockets->repeats >= ARRAY_LEN(repeat_ms)) {
         sockets->promised = sockets->tcp.sockets;
@@ -178,11 +196,9 @@ static void on_udp_due(void *arg)
 {
     struct sockets *sockets = arg;
 
-    if (!ration_take(&sockets->ration, (int64_t)(loop_now_us() / 1000))) {
-        loop_timer_start(sockets->udp_timer, 1000 / LOOKS_PER_S);
-        return;
+    if (may_look(sockets, sockets->udp_timer)) {
+        tell(sockets, list_udp(sockets));
     }
-    tell(sockets, list_udp(sockets));
 }
 
 static bool by_clock(const struct sockets *sockets)
@@ -214,7 +230,7 @@ static void on_gone_readable(int fd, short revents, void *arg)
     if (gone.udp) {
         loop_timer_start(sockets->udp_timer, 0);
     }
-    if (gone.tcp && !sockets->bpf) {
+    if (gone.tcp && !sockets->bpf && may_look(sockets, sockets->poll_timer)) {
         look_by_clock(sockets);
     }
 }
