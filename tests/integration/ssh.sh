@@ -156,6 +156,24 @@ except ConnectionResetError:
 	wait_line "$TMP/before" reset 10
 	start_sshd
 	exchange "$HOST_PORT" 1000
+}
+
+test_who_takes_a_vm_over_decides_what_carries() {
+	local agent wants
+
+	for wants in false true; do
+		agent=$(pid_of one/ha.pid)
+		kill -KILL "$agent"
+		wait_gone "$agent" 5
+		LIMA_SSH_PORT_FORWARDER=$wants expect 0 limactl start one
+		wait_line "$(events one)" '"portForward":{"type":"forwarding"' 10
+		exchange "$HOST_PORT" 1000
+		if [ "$wants" = true ]; then
+			wait_line "$LIMA_HOME/one/ha.stderr.log" "forwards go through ssh" 10
+		else
+			! grep "forwards go through ssh" "$LIMA_HOME/one/ha.stderr.log" || fail "ssh is used"
+		fi
+	done
 	expect 0 limactl stop one
 }
 
@@ -175,4 +193,5 @@ run_tests \
 	test_a_listener_in_the_guest_is_reached_through_ssh \
 	test_no_ssh_runs_for_it \
 	test_a_new_sshd_is_found_and_the_port_stays \
+	test_who_takes_a_vm_over_decides_what_carries \
 	test_plain_mode_forwards_what_is_static
