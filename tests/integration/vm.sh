@@ -27,7 +27,7 @@ DIR=$LIMA_HOME/a
 
 # In the guest; never interactive.
 guest() {
-    limactl shell --workdir / a "$@" </dev/null
+    limactl shell --transport "${WAY:-auto}" --workdir / a "$@" </dev/null
 }
 
 # Starts the machine that the first tests made; without one, limactl would make another.
@@ -88,27 +88,45 @@ test_start_of_a_new_instance_ends_ready() {
 }
 
 test_shell_passes_the_exit_status_on() {
-    expect 37 guest sh -c 'exit 37'
-    expect 0 guest -- true
-    expect 1 guest false
-    # As ssh tells of a command that a signal ended.
-    expect 255 guest sh -c 'kill $$'
+    for WAY in agent ssh; do
+        expect 37 guest sh -c 'exit 37'
+        expect 0 guest -- true
+        expect 1 guest false
+        expect 127 guest no-such-command
+    done
+    WAY=agent expect 137 guest sh -c 'kill -KILL $$'
+    WAY=agent expect 143 guest sh -c 'kill $$'
+    # ssh does not tell which signal ended a command.
+    WAY=ssh expect 255 guest sh -c 'kill $$'
 }
 
 test_shell_passes_arguments_on_unchanged() {
     local odd=$'two  words\nline 2\n\t\'single\' "double" $HOME `id` \\ * ~ ; & | > #'
 
-    expect 0 guest printf '%s|' "$odd" '' -n '$(exit 3)'
-    is "$odd||-n|\$(exit 3)|"
-    expect 0 guest sh -c 'sh -c "printf %s \"nested '"'"'quotes'"'"'\""'
-    is "nested 'quotes'"
-    expect 0 guest FOO='a b' sh -c 'echo "$FOO"'
-    is 'a b'
-    expect 0 limactl shell --workdir /usr a pwd
-    is /usr
-    expect 0 env VAR='x "y"' "$LIMACTL" shell --preserve-env --workdir / a sh -c 'echo "$VAR"'
-    is 'x "y"'
-    printf 'in\0put' | limactl shell --workdir / a cat | cmp - <(printf 'in\0put')
+    for WAY in agent ssh; do
+        expect 0 guest printf '%s|' "$odd" '' -n '$(exit 3)'
+        is "$odd||-n|\$(exit 3)|"
+        expect 0 guest sh -c 'sh -c "printf %s \"nested '"'"'quotes'"'"'\""'
+        is "nested 'quotes'"
+        expect 0 guest FOO='a b' sh -c 'echo "$FOO"'
+        is 'a b'
+        expect 0 limactl shell --transport "$WAY" --workdir /usr a pwd
+        is /usr
+        expect 0 env VAR='x "y"' "$LIMACTL" shell --transport "$WAY" --preserve-env --workdir / a \
+            sh -c 'echo "$VAR"'
+        is 'x "y"'
+        printf 'in\0put' | limactl shell --transport "$WAY" --workdir / a cat | cmp - <(printf 'in\0put')
+    done
+}
+
+test_a_command_is_the_users_either_way() {
+    for WAY in agent ssh; do
+        guest sh -c 'id; umask; ulimit -n; sudo -n id -u; systemctl --user show-environment >/dev/null && echo bus
+            echo "$HOME $USER $LOGNAME $SHELL $PATH $XDG_RUNTIME_DIR $DBUS_SESSION_BUS_ADDRESS $LANG $GREETING"' \
+            >"$TMP/$WAY"
+    done
+    diff "$TMP/agent" "$TMP/ssh"
+    grep -q '^bus$' "$TMP/agent"
 }
 
 test_shell_works_under_the_name_lima() {
@@ -388,6 +406,7 @@ run_tests \
     test_start_of_a_new_instance_ends_ready \
     test_shell_passes_the_exit_status_on \
     test_shell_passes_arguments_on_unchanged \
+    test_a_command_is_the_users_either_way \
     test_shell_works_under_the_name_lima \
     test_list_shows_what_runs \
     test_list_shows_what_the_guest_says \

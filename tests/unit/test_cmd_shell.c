@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include "base/buf.h"
 #include "cmd/shell_env.h"
+#include "cmd/shell_escape.h"
 #include "cmd/shell_script.h"
 #include "util/process.h"
 
@@ -181,6 +182,36 @@ static void test_the_default_list_is_the_documented_one(void **state)
                         "XAUTHORITY XDG_* ZDOTDIR ZSH* _*");
 }
 
+static void test_keys_that_lead_out(void **state)
+{
+    static const struct {
+        const char *keys, *want;
+        bool left;
+    } cases[] = {
+        {"~.", "", true},       {"a~.b", "a~.b", false},    {"a\r~.rest", "a\r", true},
+        {"~~.", "~.", false},   {"\n~~~.", "\n~~.", false}, {"~x", "~x", false},
+        {"~\r~.", "~\r", true}, {"é\n~é", "é\n~é", false},  {"x~", "x~", false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (size_t step = 1; step <= 8; step++) { /* however they are read */
+            struct shell_escape escape = {0};
+            char out[64];
+            size_t len = 0, n, all = strlen(cases[i].keys);
+            bool left = false;
+
+            for (size_t at = 0; at < all && !left; at += step) {
+                left = shell_escape_filter(&escape, cases[i].keys + at, MIN(step, all - at),
+                                           out + len, &n);
+                len += n;
+            }
+            out[len] = '\0';
+            assert_string_equal(out, cases[i].want);
+            assert_int_equal(left, cases[i].left);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_environment_is_filtered_by_both_lists),
         cmocka_unit_test(test_patterns_with_other_characters_are_named),
         cmocka_unit_test(test_the_default_list_is_the_documented_one),
+        cmocka_unit_test(test_keys_that_lead_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
