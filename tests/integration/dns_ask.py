@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asks a DNS server, and prints what a second one must answer too: the code, and the records without TTL.
 
-Usage: dns_ask.py SERVER NAME TYPE [tcp]
+Usage: dns_ask.py SERVER[:PORT] NAME TYPE [tcp]
 A cut answer by UDP (which may have 4096 bytes) ends with status 3. For guests, which have no dig.
 """
 
@@ -26,12 +26,12 @@ def receive(sock, size):
 
 def exchange(server, query, by_tcp):
     if by_tcp:
-        with socket.create_connection((server, 53), WAIT_S) as sock:
+        with socket.create_connection(server, WAIT_S) as sock:
             sock.sendall(struct.pack(">H", len(query)) + query)
             return receive(sock, struct.unpack(">H", receive(sock, 2))[0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(WAIT_S)
-        sock.connect((server, 53))
+        sock.connect(server)
         sock.send(query)
         return sock.recv(65535)
 
@@ -44,10 +44,11 @@ def skip_name(data, at):
 
 def main():
     server, name, kind = sys.argv[1:4]
+    address, _, port = server.partition(":")
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
     query = (struct.pack(">HHHHHH", 0x4c4d, 0x0100, 1, 0, 0, 1) + labels + b"\0" +
              struct.pack(">HH", TYPES[kind], 1) + b"\0" + struct.pack(">HHIH", 41, 4096, 0, 0))
-    data = exchange(server, query, "tcp" in sys.argv[4:])
+    data = exchange((address, int(port or 53)), query, "tcp" in sys.argv[4:])
     ident, flags, _, count = struct.unpack(">HHHH", data[:8])
     if ident != 0x4c4d or flags & 0x0200:
         sys.exit(3)

@@ -4,8 +4,9 @@
 
 Usage: dns_upstream.py ADDRESS PORT
 Prints "ready" once it answers, by UDP and by TCP.
-Below example.test there is one record of each of A, AAAA, TXT, SRV and HTTPS; long.example.test has 3 kB of
-TXT, which UDP cuts. Other names of .test are not there. Everything else is not answered at all.
+At and below example.test there is one record of each of A, AAAA, TXT, SRV and HTTPS; long.example.test has 3 kB of
+TXT, which UDP cuts; v4.example.test has an A record alone, text.example.test a TXT record. Other names of .test
+are not there. Everything else is not answered at all.
 """
 
 import signal
@@ -23,6 +24,7 @@ RECORDS = {
     SRV: struct.pack(">HHH", 1, 2, 443) + b"\x06target\x07example\x04test\x00",
     HTTPS: b"\x00\x01\x00" + struct.pack(">HH", 1, 3) + b"\x02h2",
 }
+ONLY = {"v4.example.test": A, "text.example.test": TXT}
 
 
 def question(query):
@@ -41,6 +43,8 @@ def answer(query, by_tcp):
         return None
     if name == "long.example.test" and kind == TXT:
         flags, records = (flags, [LONG]) if by_tcp else (flags | 0x200, [])
+    elif name in ONLY:
+        records = [RECORDS[kind]] if kind == ONLY[name] else []
     elif name == "example.test" or name.endswith(".example.test"):
         records = [RECORDS[kind]] if kind in RECORDS else []
     else:
