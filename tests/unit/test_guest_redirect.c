@@ -16,7 +16,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "link.h"
+#include "loop.h"
 #include "nft.h"
+#include "redirect.h"
+#include "rpc.h"
+#include "wire.h"
 
 static bool have_namespace;
 
@@ -261,6 +266,169 @@ static void test_only_what_takes_our_table_away_is_a_hit(void **state)
     }
 }
 
+/* --- the service, as the host calls it --- */
+
+struct service {
+    struct loop *loop;
+    struct children *children;
+    struct redirect *redirect;
+    struct rpc *rpc;
+    struct links *links;
+};
+
+struct caller {
+    struct service *service;
+    int fd;
+    struct loop_watch *watch;
+    uint8_t in[4096];
+    size_t len;
+    bool ended;
+};
+
+static void on_prepare(void *arg)
+{
+    links_flush(((struct service *)arg)->links);
+}
+
+static void service_open(struct service *s)
+{
+    s->loop = loop_new();
+    s->children = children_new(s->loop);
+    s->redirect = redirect_new(s->loop, s->children);
+    s->rpc = rpc_new(NULL);
+    rpc_add(s->rpc, &(struct rpc_service){.name = "Redirect",
+                                          .has_request = true,
+                                          .serve = redirect_serve,
+                                          .arg = s->redirect});
+    s->links = links_new(s->loop, s->rpc);
+    loop_set_prepare(s->loop, on_prepare, s);
+}
+
+static void service_close(struct service *s)
+{
+    redirect_free(s->redirect);
+    children_free(s->children);
+    links_free(s->links);
+    rpc_free(s->rpc);
+    loop_free(s->loop);
+}
+
+static void on_caller_readable(int fd, short revents, void *arg)
+{
+    struct caller *c = arg;
+    ssize_t n = read(fd, c->in + c->len, sizeof(c->in) - c->len);
+
+    if (n <= 0) {
+        c->ended = true;
+        loop_watch_set(c->watch, 0);
+    } else {
+        c->len += (size_t)n;
+    }
+    loop_quit(c->service->loop);
+}
+
+static void put_wire(int fd, const pb_msgdesc_t *fields, const void *message)
+{
+    uint8_t bytes[WIRE_MAX];
+    size_t len = wire_encode(fields, message, bytes);
+
+    assert_int_equal(write(fd, bytes, len), len);
+}
+
+static void call(struct service *s, struct caller *c, const struct nft_redirect *rules)
+{
+    lima_guest_v1_StreamOpen open = {.service = "Redirect"};
+    lima_guest_v1_RedirectRequest request = {.address = {.size = 4}, .to = {.size = 4}};
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    memcpy(request.address.bytes, &rules->address, 4);
+    memcpy(request.to.bytes, &rules->to, 4);
+    request.udp_port = rules->udp_port;
+    request.tcp_port = rules->tcp_port;
+    *c = (struct caller){.service = s, .fd = fds[1]};
+    c->watch = loop_watch_new(s->loop, c->fd, POLLIN, on_caller_readable, c);
+    put_wire(c->fd, lima_guest_v1_StreamOpen_fields, &open);
+    put_wire(c->fd, lima_guest_v1_RedirectRequest_fields, &request);
+    links_add(s->links, fds[0], RPC_FROM_HOST);
+}
+
+static void hang_up(struct caller *c)
+{
+    loop_watch_free(c->watch);
+    close(c->fd);
+}
+
+/* The next message of an answer; runs the loop until it is there. */
+static void take(struct caller *c, const pb_msgdesc_t *fields, void *ret)
+{
+    while (c->len == 0 || c->len < 1u + c->in[0]) {
+        assert_false(c->ended);
+        assert_int_equal(loop_run(c->service->loop), 0);
+    }
+    assert_true(c->in[0] < 0x80);
+    assert_true(wire_decode(c->in + 1, c->in[0], fields, ret));
+    c->len -= 1u + c->in[0];
+    memmove(c->in, c->in + 1 + c->in[0], c->len);
+}
+
+static uint32_t take_reply(struct caller *c)
+{
+    lima_guest_v1_StreamReply reply = lima_guest_v1_StreamReply_init_zero;
+
+    take(c, lima_guest_v1_StreamReply_fields, &reply);
+    return reply.error;
+}
+
+static void test_a_call_redirects_as_long_as_its_stream_lives(void **state)
+{
+    struct servers s, newer;
+    lima_guest_v1_Redirected redirected = lima_guest_v1_Redirected_init_zero;
+    struct service service;
+    struct caller first, second;
+
+    nft_close(open_or_skip(&s));
+    servers_open(&newer);
+    service_open(&service);
+    call(&service, &first, &s.rules);
+    assert_int_equal(take_reply(&first), 0);
+    take(&first, lima_guest_v1_Redirected_fields, &redirected);
+    assert_string_equal(redirected.method, "nftables");
+    assert_true(udp_arrives_at(s.udp));
+
+    call(&service, &second, &newer.rules); /* takes its place */
+    assert_int_equal(take_reply(&second), 0);
+    assert_true(udp_arrives_at(newer.udp));
+    while (!first.ended) {
+        loop_run(service.loop);
+    }
+    assert_true(tcp_arrives_at(newer.tcp));
+
+    hang_up(&first);
+    shutdown(second.fd, SHUT_WR);
+    while (!second.ended) {
+        loop_run(service.loop);
+    }
+    assert_false(udp_arrives_at(newer.udp));
+    hang_up(&second);
+    service_close(&service);
+    servers_close(&s);
+    servers_close(&newer);
+}
+
+static void test_a_call_that_makes_no_sense_is_refused(void **state)
+{
+    struct nft_redirect rules = {0};
+    struct service service;
+    struct caller c;
+
+    service_open(&service);
+    call(&service, &c, &rules); /* without a port */
+    assert_int_equal(take_reply(&c), EINVAL);
+    hang_up(&c);
+    service_close(&service);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +437,8 @@ int main(void)
         cmocka_unit_test(test_a_flush_by_others_is_noticed_and_repaired),
         cmocka_unit_test(test_a_table_that_somebody_has_left_is_replaced),
         cmocka_unit_test(test_only_what_takes_our_table_away_is_a_hit),
+        cmocka_unit_test(test_a_call_redirects_as_long_as_its_stream_lives),
+        cmocka_unit_test(test_a_call_that_makes_no_sense_is_refused),
     };
 
     return cmocka_run_group_tests(tests, enter_namespace, NULL);

@@ -293,6 +293,30 @@ static void test_what_a_listener_says_is_checked(void **state)
                      -EBADMSG);
 }
 
+static void test_how_dns_is_redirected_is_one_of_the_words_we_know(void **state)
+{
+    static const struct {
+        const char *method, *want;
+    } cases[] = {{"nftables", "nftables"},
+                 {"iptables", "iptables"},
+                 {"", "other"},
+                 {"\033[31mred", "other"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        lima_guest_v1_Redirected message = lima_guest_v1_Redirected_init_zero;
+        const char *got = NULL;
+        uint8_t bytes[64];
+        size_t len;
+
+        strcpy(message.method, cases[i].method);
+        len = nano_encode(lima_guest_v1_Redirected_fields, &message, bytes, sizeof(bytes));
+        assert_int_equal(wire_redirected_decode(bytes, len, &got), 0);
+        assert_string_equal(got, cases[i].want);
+    }
+    assert_int_equal(wire_redirected_decode((const uint8_t *)"\xff", 1, &(const char *){NULL}),
+                     -EBADMSG);
+}
+
 /* ---- what is checked ---- */
 
 static struct {
@@ -619,6 +643,7 @@ int main(void)
         T(test_wanted_udp_ports_are_what_the_guest_reads),
         T(test_requests_are_what_the_guest_reads),
         T(test_what_a_listener_says_is_checked),
+        T(test_how_dns_is_redirected_is_one_of_the_words_we_know),
         T(test_the_longest_messages_of_the_guest_are_taken),
         T(test_ports_are_addresses_of_either_family),
         T(test_ports_that_are_none_are_refused),
