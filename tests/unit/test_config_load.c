@@ -129,6 +129,7 @@ static void test_wrong_values_are_refused_with_their_place(void **state)
         {"dns: [1.1.1.1]\n", "'dns' must be empty unless 'hostResolver.enabled' is false"},
         {"hostResolver: {hosts: {'a b': 1.1.1.1}}\n", "'hostResolver.hosts.a b' name must be a"},
         {"hostResolver: {hosts: {a..b: 1.1.1.1}}\n", "name must be a host name"},
+        {"hostResolver: {hosts: {a: ''}}\n", "value must be an IP address or a host name"},
         {"hostResolver: {hosts: {a: 'b c'}}\n", "value must be an IP address or a host name"},
         {"portForwards: [{guestIP: localhost}]\n", "'portForwards[0].guestIP' must be an IPv4 or"},
         {"portForwards: [{guestPortRange: [1, 2, 3]}]\n", "must be a list of two ports"},

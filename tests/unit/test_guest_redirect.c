@@ -13,9 +13,12 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "iptables.h"
 #include "link.h"
 #include "loop.h"
 #include "nft.h"
@@ -429,6 +432,99 @@ static void test_a_call_that_makes_no_sense_is_refused(void **state)
     service_close(&service);
 }
 
+/* --- iptables --- */
+
+struct filter {
+    struct loop *loop;
+    struct children *children;
+    struct iptables *iptables;
+    int signal_fd;
+    struct loop_watch *watch;
+    int done; /* calls */
+    unsigned failed;
+};
+
+static void on_child_signal(int fd, short revents, void *arg)
+{
+    struct filter *f = arg;
+    struct signalfd_siginfo info;
+
+    while (read(fd, &info, sizeof(info)) > 0) {
+    }
+    children_reap(f->children);
+    loop_quit(f->loop);
+}
+
+static void on_filter_done(unsigned failed, void *arg)
+{
+    struct filter *f = arg;
+
+    f->done++;
+    f->failed = failed;
+}
+
+static void filter_open(struct filter *f)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    *f = (struct filter){.loop = loop_new()};
+    f->children = children_new(f->loop);
+    f->iptables = iptables_new(f->children, on_filter_done, f);
+    f->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    f->watch = loop_watch_new(f->loop, f->signal_fd, POLLIN, on_child_signal, f);
+}
+
+static void filter_close(struct filter *f)
+{
+    iptables_free(f->iptables);
+    children_free(f->children);
+    loop_watch_free(f->watch);
+    close(f->signal_fd);
+    loop_free(f->loop);
+}
+
+static void test_iptables_does_the_same_and_keeps_the_last_wish(void **state)
+{
+    struct servers s, newer;
+    struct filter f;
+
+    if (access("/usr/sbin/iptables", X_OK) != 0) {
+        print_message("# no iptables here\n");
+        skip();
+    }
+    nft_close(open_or_skip(&s));
+    servers_open(&newer);
+    filter_open(&f);
+    iptables_want(f.iptables, &s.rules);
+    while (!f.done) {
+        loop_run(f.loop);
+    }
+    assert_int_equal(f.failed, 0);
+    assert_true(udp_arrives_at(s.udp));
+    assert_true(tcp_arrives_at(s.tcp));
+
+    iptables_want(f.iptables, NULL);
+    iptables_want(f.iptables, &s.rules);
+    iptables_want(f.iptables, &newer.rules);
+    while (f.done < 2) {
+        loop_run(f.loop);
+    }
+    assert_int_equal(f.failed, 0);
+    assert_true(udp_arrives_at(newer.udp));
+
+    iptables_want(f.iptables, NULL);
+    while (udp_arrives_at(newer.udp)) {
+        loop_run(f.loop);
+    }
+    assert_int_equal(f.done, 2);
+    filter_close(&f);
+    servers_close(&s);
+    servers_close(&newer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_a_table_that_somebody_has_left_is_replaced),
         cmocka_unit_test(test_only_what_takes_our_table_away_is_a_hit),
         cmocka_unit_test(test_a_call_redirects_as_long_as_its_stream_lives),
+        cmocka_unit_test(test_iptables_does_the_same_and_keeps_the_last_wish),
         cmocka_unit_test(test_a_call_that_makes_no_sense_is_refused),
     };
 
