@@ -135,11 +135,12 @@ static void test_a_tcp_target_that_refuses_resets_the_guests_connection(void **s
     transfer(host_fd, guest_fd, 1000);
     close(guest_fd);
     close(host_fd);
-    close(listen_fd);
+    shutdown(listen_fd, SHUT_RDWR); /* the port stays ours, so nobody else listens there */
     guest_fd = agent_unix_connect(in_guest);
     agent_wait_for(agent, is_reset(guest_fd));
-    assert_int_equal(forward->ops->connections(forward), 0);
+    agent_wait_for(agent, forward->ops->connections(forward) == 0);
     close(guest_fd);
+    close(listen_fd);
 }
 
 /* Neither by its name, nor through a link, nor as a socket of this process. */
@@ -272,12 +273,13 @@ static void test_what_the_guest_refuses_is_refused_on_the_host(void **state)
     uint16_t port;
     int host_fd, listen_fd = agent_tcp_listener(&port);
 
-    close(listen_fd);
+    shutdown(listen_fd, SHUT_RDWR);
     open_forward(on_host, NULL, port);
     host_fd = agent_unix_connect(on_host);
     agent_wait_for(agent, is_reset(host_fd));
     assert_int_equal(forward->ops->connections(forward), 0);
     close(host_fd);
+    close(listen_fd);
 }
 
 static void test_a_reset_goes_through_both_ways(void **state)

@@ -52,12 +52,13 @@ static void test_tunnel_to_nobody_says_why(void **state)
     int fd = guest_listener(&port);
     struct guest_side side;
 
-    close(fd);
+    shutdown(fd, SHUT_RDWR); /* the port stays ours, so nobody else listens there */
     guest_open_tunnel(&side, port, ECONNREFUSED);
     mux_stream_finish(side.stream);
     guest_wait_for(side.closed);
     assert_int_equal(side.code, 0);
     guest_end_call(&side);
+    close(fd);
 }
 
 /* Reads to the end, and only then answers with as much: needs half-close and both directions. */
@@ -518,16 +519,20 @@ static void test_datagrams_keep_their_boundaries_both_ways(void **state)
 
 static void test_a_datagram_to_nobody_ends_its_tunnel(void **state)
 {
+    struct sockaddr_in elsewhere = {
+        .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct guest_side side;
     uint16_t port;
     int fd = udp_socket(&port);
 
-    close(fd);
+    /* It keeps the port and hears of one address alone. */
+    assert_int_equal(connect(fd, (struct sockaddr *)&elsewhere, sizeof(elsewhere)), 0);
     open_udp(&side, port);
     put_datagram(&side, "x", 1);
     guest_wait_for(side.closed);
     assert_int_equal(side.code, MUX_RESET_CONNECTION);
     guest_end_call(&side);
+    close(fd);
 }
 
 static void test_a_datagram_that_is_too_long_resets_its_tunnel(void **state)
