@@ -43,7 +43,11 @@ struct forward_table {
     int64_t release_next_ms;         /* no sooner */
     bool full, full_said;            /* some found no place; it was reported */
     bool too_many_said;
+    bool trial; /* the rule in front goes again unless it works */
 };
+
+/* Whether a failure of @want has an asker to tell, who gets it instead of everybody. */
+bool forward_on_trial(const struct forward_table *table, const struct forward_want *want);
 
 /* What is carried out soon, with all that comes until then. */
 void forward_schedule(struct forward_table *table);

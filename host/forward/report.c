@@ -33,6 +33,11 @@ static void report_want(struct forward_table *table, enum forward_event event,
     table->events->changed(&news, table->events_arg);
 }
 
+bool forward_on_trial(const struct forward_table *table, const struct forward_want *want)
+{
+    return table->trial && want->of_rule && want->rule == 0;
+}
+
 /* What nobody serves: said when it becomes so. */
 static void report_unserved(struct forward_table *table, const struct forward_want *want)
 {
@@ -78,7 +83,7 @@ void forward_report_unserved(struct forward_table *table, bool of_rules)
             }
             continue;
         }
-        if (!want->of_rule || of_rules) {
+        if (!want->of_rule || (of_rules && !forward_on_trial(table, want))) {
             report_unserved(table, want);
         }
         full |= want->verdict == FORWARD_VERDICT_FORWARD && want->supported && !want->holder;

@@ -165,6 +165,20 @@ static struct forward *find_rival(const struct forward_table *table,
     return NULL;
 }
 
+/* What a rule already forwards without a listener is the same forward when the listener is there.
+ */
+static bool is_same(const struct forward_table *table, const struct forward *f,
+                    const struct forward_want *want)
+{
+    const struct forward_want *served = &table->plan.items[f->want];
+
+    if (forward_endpoint_equal(&f->guest, &want->guest)) {
+        return forward_endpoint_equal(&f->host, &want->host);
+    }
+    return served->of_rule && served->rule == want->rule &&
+           forward_plan_one_service(&f->guest, &want->guest);
+}
+
 static void assign(struct forward_table *table, struct forward_want *want)
 {
     struct forward *rival = find_rival(table, want);
@@ -172,6 +186,10 @@ static void assign(struct forward_table *table, struct forward_want *want)
         want->rule >= 0 && table->rules.items[want->rule].on_conflict == CONFIG_CONFLICT_REMAP;
     struct forward *f;
 
+    if (rival && rival->wanted && is_same(table, rival, want)) {
+        adopt(table, rival, want);
+        return;
+    }
     if (rival && rival->wanted && rival->implicit && want->rule >= 0) {
         displace(table, rival);
     }
@@ -321,7 +339,7 @@ static void open_forward(struct forward_table *table, struct forward *f)
         return;
     }
     f->state = r == -EADDRINUSE ? FORWARD_STATE_CONFLICT : FORWARD_STATE_FAILED;
-    if (!f->said) {
+    if (!f->said && !forward_on_trial(table, &table->plan.items[f->want])) {
         f->said = true;
         forward_report(table, FORWARD_EVENT_FAILED, f);
     }
@@ -546,8 +564,10 @@ int forward_table_add(struct forward_table *table, const struct config_port_forw
     if (!table->started) {
         return 0;
     }
+    table->trial = rule->on_conflict == CONFIG_CONFLICT_FAIL;
     reconcile(table, true);
-    r = rule->on_conflict == CONFIG_CONFLICT_FAIL ? front_failure(table, err) : 0;
+    r = table->trial ? front_failure(table, err) : 0;
+    table->trial = false;
     if (r < 0) {
         drop_rule(table, 0);
     }

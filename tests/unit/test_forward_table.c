@@ -433,6 +433,22 @@ static void test_static_tcp_leaves_the_udp_of_its_port_alone(void **state)
                   f->port, f->port, f->port, f->port);
 }
 
+static void test_a_static_rule_and_its_listener_are_one(void **state)
+{
+    struct fixture *f = *state;
+    struct config_port_forward rule = rule_to(8081, f->port);
+    struct peer_port both[] = {port_on("127.0.0.1", 8081), port_on("::", 8081)};
+
+    rule.is_static = true;
+    rule.proto = CONFIG_PROTO_TCP;
+    use_rules(f, &rule, 1);
+    update(f, true, both, 2, NULL, 0);
+    assert_said(f, "forwarding 127.0.0.1:8081 > 127.0.0.1:%u", f->port);
+    assert_listed(f, "forwarding 127.0.0.1:8081 > 127.0.0.1:%u", f->port);
+    update(f, true, both, 1, NULL, 0);
+    assert_listed(f, "forwarding 127.0.0.1:8081 > 127.0.0.1:%u", f->port);
+}
+
 static void test_a_static_rule_for_any_protocol_is_for_both(void **state)
 {
     struct fixture *f = *state;
@@ -480,6 +496,7 @@ static void test_what_must_work_is_not_added_when_it_does_not(void **state)
     update(f, true, NULL, 0, NULL, 0);
     assert_fails(forward_table_add(f->table, &rule, false, &err), &err, EADDRINUSE, "in use");
     assert_listed(f, "");
+    assert_said(f, ""); /* but to who asked */
     close(taken);
     assert_int_equal(forward_table_add(f->table, &rule, false, NULL), 0);
     assert_fails(forward_table_add(f->table, &rule, false, &err), &err, EEXIST, "such a rule");
@@ -549,6 +566,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_static_ranges_listen_without_a_guest_and_only_once_started, setup, teardown),
         cmocka_unit_test_setup_teardown(test_static_tcp_leaves_the_udp_of_its_port_alone, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_static_rule_and_its_listener_are_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_static_rule_for_any_protocol_is_for_both, setup,
                                         teardown),
