@@ -7,7 +7,6 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
-#include "mux/direct.h"
 
 #define READ_SIZE (64u << 10)
 
@@ -179,7 +178,7 @@ static void on_mux_output(struct mux *mux, void *arg)
 
 static const struct mux_ops mux_ops = {.opened = on_mux_opened, .output = on_mux_output};
 
-void links_add(struct links *links, int take_fd, enum rpc_from from)
+void links_add(struct links *links, int take_fd, enum direct_form form, enum rpc_from from)
 {
     struct link *link;
 
@@ -197,7 +196,7 @@ void links_add(struct links *links, int take_fd, enum rpc_from from)
     links->list = link;
     links->count++;
     link->watch = loop_watch_new(links->loop, take_fd, POLLIN, on_link_ready, link);
-    link->mux = direct_new(&mux_ops, link);
+    link->mux = direct_new(form, &mux_ops, link);
     direct_accept(link->mux);
 }
 

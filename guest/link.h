@@ -6,6 +6,7 @@
 #pragma once
 
 #include "loop.h"
+#include "mux/direct.h"
 #include "rpc.h"
 
 #define LINKS_MAX 1024 /* further ones are closed at once */
@@ -18,7 +19,7 @@ struct links *links_new(struct loop *loop, struct rpc *rpc);
 void links_free(struct links *links);
 SCOPED_PTR(struct links, links_free)
 /* A connection that was accepted; non-blocking. */
-void links_add(struct links *links, int take_fd, enum rpc_from from);
+void links_add(struct links *links, int take_fd, enum direct_form form, enum rpc_from from);
 /*
  * Writes what the streams have gathered; to be called before the loop waits. False: there was
  * nothing to do, and so nothing new can have come of it.

@@ -54,7 +54,7 @@ static void on_local_ready(int listen_fd, short revents, void *arg)
             return;
         }
         if (may_speak(fd)) {
-            links_add(local->links, fd, RPC_FROM_GUEST);
+            links_add(local->links, fd, DIRECT_FORM_BARE, RPC_FROM_GUEST);
         } else {
             fd_close(fd);
         }

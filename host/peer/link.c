@@ -155,7 +155,7 @@ struct link *link_new(struct loop *loop, int take_fd, struct mux_stream **ret_st
     link->arg = arg;
     link->due = event_new(loop_base(loop), -1, 0, on_link_due, link);
     link->io = loop_io_new(loop, take_fd, EV_READ, on_link_ready, link);
-    link->mux = direct_new(&mux_ops, link);
+    link->mux = direct_new(DIRECT_FORM_BARE, &mux_ops, link);
     *ret_stream = direct_open(link->mux, &none, NULL);
     return link;
 }

@@ -17,6 +17,14 @@
 
 #include "mux/mux.h"
 
+#define DIRECT_SEGMENT_HEAD 4
+#define DIRECT_SEGMENT_MAX  (256u << 10)
+
+enum direct_form {
+    DIRECT_FORM_BARE,
+    DIRECT_FORM_SEGMENTED,
+};
+
 enum direct_state {
     DIRECT_STATE_OPEN,
     DIRECT_STATE_SHUT,   /* all output is out and our direction ends: shut writing down, tell */
@@ -25,13 +33,16 @@ enum direct_state {
 };
 
 /* Of @ops only opened() and output() are called, opened() by direct_accept() alone. */
-struct mux *direct_new(const struct mux_ops *ops, void *arg);
+struct mux *direct_new(enum direct_form form, const struct mux_ops *ops, void *arg);
 /* We have made the connection; once. Never NULL. */
 struct mux_stream *direct_open(struct mux *mux, const struct mux_stream_ops *ops, void *arg);
 /* The other end has made it; once. Calls opened(). */
 void direct_accept(struct mux *mux);
 
-/* Bytes that may be read from the connection now and given to direct_input(). */
+/*
+ * Bytes that may be read from the connection now and given to direct_input(). Of a segmented one
+ * not 0 also where nothing but its end can come, so that this is noticed.
+ */
 size_t direct_room(const struct mux *mux);
 enum direct_state direct_state(const struct mux *mux);
 void direct_input(struct mux *mux, const void *data, size_t len);

@@ -101,6 +101,11 @@ struct mux {
     bool direct;
     bool direct_fin;    /* our direction ends behind the output */
     bool direct_broken; /* the connection is to be closed at once */
+    bool segmented;
+    bool direct_ended;     /* end of file was read in good order */
+    uint32_t segment_left; /* bytes to come of the segment under way */
+    uint8_t head[4];       /* of the next one */
+    size_t head_len;
 };
 
 /* mux.c */

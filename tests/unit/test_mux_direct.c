@@ -25,6 +25,7 @@ struct end {
 };
 
 static struct end a, b, c, d;
+static enum direct_form form;
 
 static void go_on(struct end *end)
 {
@@ -130,8 +131,8 @@ static void run(void)
 
 static void begin(struct end *opener, struct end *accepter)
 {
-    *opener = (struct end){.mux = direct_new(&mux_ops, opener)};
-    *accepter = (struct end){.mux = direct_new(&mux_ops, accepter)};
+    *opener = (struct end){.mux = direct_new(form, &mux_ops, opener)};
+    *accepter = (struct end){.mux = direct_new(form, &mux_ops, accepter)};
     opener->stream = direct_open(opener->mux, &stream_ops, opener);
     direct_accept(accepter->mux);
     assert_non_null(accepter->stream);
@@ -222,7 +223,7 @@ static void test_a_reset_breaks_the_connection(void **state)
 static void test_a_stream_that_nobody_takes_breaks_the_connection(void **state)
 {
     static const struct mux_ops none = {.output = on_output};
-    struct mux *mux = direct_new(&none, NULL);
+    struct mux *mux = direct_new(form, &none, NULL);
 
     direct_accept(mux);
     assert_int_equal(direct_state(mux), DIRECT_STATE_BROKEN);
@@ -304,7 +305,99 @@ static void test_a_freed_join_resets_both(void **state)
     assert_false(done);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+static void feed(struct end *end, const char *bytes, size_t len)
+{
+    direct_input(end->mux, bytes, len);
+}
+
+static void test_segments_may_be_cut_anywhere(void **state)
+{
+    static const char wire[] = "\3\0\0\0abc\1\0\0\0d\0\0\0\0";
+
+    for (size_t i = 0; i < sizeof(wire) - 1; i++) {
+        feed(&b, wire + i, 1);
+    }
+    assert_string_equal(buf_str(&b.got), "abcd");
+    assert_true(b.fin);
+    assert_false(b.closed);
+}
+
+static void test_an_end_that_was_not_announced_is_a_reset(void **state)
+{
+    static const char wire[] = "\3\0\0\0abc";
+
+    for (size_t len = 0; len < sizeof(wire); len++) {
+        teardown(NULL);
+        setup(NULL);
+        feed(&b, wire, len);
+        direct_end(b.mux);
+        assert_true(b.closed);
+        assert_int_equal(b.code, MUX_RESET_CONNECTION);
+        assert_int_equal(direct_state(b.mux), DIRECT_STATE_BROKEN);
+    }
+}
+
+static void test_a_segment_beyond_the_limit_is_a_reset(void **state)
+{
+    feed(&b, "\0\0\4\0", 4);
+    assert_false(b.closed);
+    feed(&c, "\1\0\4\0x", 5);
+    assert_true(c.closed);
+    assert_int_equal(c.got.len, 0);
+}
+
+static void test_bytes_behind_the_announced_end_are_a_reset(void **state)
+{
+    feed(&b, "\0\0\0\0\0", 5);
+    assert_true(b.fin && b.closed);
+    assert_int_equal(b.code, MUX_RESET_CONNECTION);
+}
+
+static void test_who_has_made_the_connection_closes_it(void **state)
+{
+    mux_stream_finish(b.stream);
+    mux_stream_finish(a.stream);
+    assert_true(carry(&b, &a));
+    assert_true(a.closed);
+    assert_true(carry(&a, &b));
+    assert_true(b.closed);
+    assert_int_equal(a.code | b.code, 0);
+    assert_int_equal(direct_state(a.mux), DIRECT_STATE_OVER);
+    assert_int_equal(direct_state(b.mux), DIRECT_STATE_OPEN);
+    assert_true(direct_room(b.mux) > 0);
+    direct_end(b.mux);
+    assert_int_equal(direct_state(b.mux), DIRECT_STATE_OVER);
+}
+
+static void test_a_connection_that_goes_after_one_end_is_a_reset(void **state)
+{
+    mux_stream_finish(b.stream);
+    run();
+    assert_true(a.fin);
+    assert_true(direct_room(a.mux) > 0);
+    direct_end(a.mux);
+    assert_true(a.closed);
+    assert_int_equal(a.code, MUX_RESET_CONNECTION);
+}
+
+static int bare_setup(void **state)
+{
+    form = DIRECT_FORM_BARE;
+    return setup(state);
+}
+
+static int segmented_setup(void **state)
+{
+    form = DIRECT_FORM_SEGMENTED;
+    return setup(state);
+}
+
+#define T(name)                                                                                    \
+    cmocka_unit_test_setup_teardown(name, bare_setup, teardown),                                   \
+    {                                                                                              \
+#name "_in_segments", name, segmented_setup, teardown, NULL                                \
+    }
+#define S(name) cmocka_unit_test_setup_teardown(name, segmented_setup, teardown)
 
 int main(void)
 {
@@ -317,6 +410,12 @@ int main(void)
         T(test_a_join_stops_a_sender_whose_reader_rests),
         T(test_a_join_begins_with_what_came_early),
         T(test_a_freed_join_resets_both),
+        S(test_segments_may_be_cut_anywhere),
+        S(test_an_end_that_was_not_announced_is_a_reset),
+        S(test_a_segment_beyond_the_limit_is_a_reset),
+        S(test_bytes_behind_the_announced_end_are_a_reset),
+        S(test_who_has_made_the_connection_closes_it),
+        S(test_a_connection_that_goes_after_one_end_is_a_reset),
     };
 
     return cmocka_run_group_tests_name("mux_direct", tests, NULL, NULL);
