@@ -11,6 +11,7 @@
 #include "boot.h"
 #include "child.h"
 #include "clock.h"
+#include "echo.h"
 #include "events.h"
 #include "health.h"
 #include "incoming.h"
@@ -34,6 +35,7 @@
 #include "tunnel.h"
 #include "uevent.h"
 #include "upgrade.h"
+#include "vsock.h"
 #include "wire.h"
 
 struct agent {
@@ -54,6 +56,7 @@ struct agent {
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
+    struct vsock *vsock; /* NULL: no streams by vsock */
     struct mux *mux;
     struct transport *transport;
     struct children *children;
@@ -253,6 +256,9 @@ static int serve_info(const struct rpc_call *call, void *arg, struct error *err)
     if (agent->boot) {
         wire_text(info.instance_id, sizeof(info.instance_id), boot_instance_id(agent->boot));
     }
+    if (agent->vsock && call->from == RPC_FROM_HOST) {
+        vsock_describe(agent->vsock, &info);
+    }
     mux_stream_consumed(call->stream, call->rest_len);
     rpc_answer(call->stream, lima_guest_v1_Info_fields, &info);
     if (agent->upgrade && call->from == RPC_FROM_HOST) {
@@ -295,6 +301,7 @@ static void add_services(struct agent *agent)
          .arg = agent},
         {.name = "Events", .has_request = true, .serve = events_serve, .arg = agent->events},
         {.name = "Tunnel", .has_request = true, .serve = tunnels_serve, .arg = agent->tunnels},
+        {.name = "Echo", .serve = echo_serve},
         {.name = "Clock", .serve = clock_serve, .arg = agent->clock},
         {.name = "Health", .serve = health_serve, .arg = &agent->health},
         {.name = "Listen", .has_request = true, .serve = listeners_serve, .arg = agent->listeners},
@@ -405,7 +412,7 @@ static void load_drivers(struct agent *agent)
     }
     agent->modules = steps_new(agent->children, on_modules_loaded, agent);
     steps_add(agent->modules, "modprobe", "-a", "-q", "virtio_console", "sr_mod", "isofs",
-              "tcp_diag", NULL);
+              "tcp_diag", "vmw_vsock_virtio_transport", NULL);
     steps_start(agent->modules);
 }
 
@@ -434,6 +441,23 @@ static void open_services(struct agent *agent, const struct agent_options *optio
                                       .replaced = on_upgrade_replaced,
                                       .arg = agent});
     }
+}
+
+/* Connections that carry one stream each. */
+static int open_links(struct agent *agent, const struct agent_options *options, struct error *err)
+{
+    scoped(error_done) struct error local = ERROR_INIT;
+
+    agent->links = links_new(agent->loop, agent->rpc);
+    if (options->socket &&
+        local_open(agent->loop, options->socket, agent->links, &agent->local, &local) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &local, "no socket for programs of this guest, ignoring");
+    }
+    if (options->no_boot && !options->stream_socket) {
+        return 0;
+    }
+    return vsock_open(agent->loop, agent->uevent, agent->links, options->stream_socket,
+                      &agent->vsock, err);
 }
 
 static int open_all(struct agent *agent, const struct agent_options *options, struct error *err)
@@ -473,10 +497,9 @@ static int open_all(struct agent *agent, const struct agent_options *options, st
     agent->services = services_new(agent->incoming);
     agent->rpc = rpc_new(&(struct rpc_service){.serve = services_serve, .arg = agent->services});
     add_services(agent);
-    agent->links = links_new(agent->loop, agent->rpc);
-    if (options->socket &&
-        local_open(agent->loop, options->socket, agent->links, &agent->local, &local) < 0) {
-        log_error_of(LOG_LEVEL_WARN, &local, "no socket for programs of this guest, ignoring");
+    r = open_links(agent, options, err);
+    if (r < 0) {
+        return r;
     }
     agent->mux = mux_new(MUX_ROLE_GUEST, &mux_ops, agent);
     loop_set_prepare(agent->loop, on_loop_prepare, agent);
@@ -499,6 +522,7 @@ static void close_all(struct agent *agent)
     transport_close(agent->transport);
     clock_service_free(agent->clock);
     local_close(agent->local);
+    vsock_close(agent->vsock);
     links_free(agent->links);
     rpc_free(agent->rpc);
     listeners_free(agent->listeners);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lima-guestagent run [--transport SPEC] [--no-boot] [--socket PATH]
- *                 [--no-bpf] [--debug]
+ *                 [--stream-socket PATH] [--no-bpf] [--debug]
  *                 install [SEED-FOLDER]     the folder of this program, if not given
  *                 guard                     of a program that was replaced, see upgrade.h
  *                 version
@@ -26,7 +26,7 @@
 static int usage(FILE *to, int status)
 {
     fputs("Usage: lima-guestagent run [--transport virtio:NAME|unix:PATH|fd:N] [--no-boot] "
-          "[--socket PATH] [--no-bpf] [--debug]\n"
+          "[--socket PATH] [--stream-socket PATH] [--no-bpf] [--debug]\n"
           "       lima-guestagent install [SEED-FOLDER]\n"
           "       lima-guestagent guard\n"
           "       lima-guestagent version\n",
@@ -62,6 +62,8 @@ static int run_main(int argc, char **argv)
             options.socket = argv[++i];
         } else if (strcmp(argv[i], "--no-bpf") == 0) {
             options.no_bpf = true;
+        } else if (strcmp(argv[i], "--stream-socket") == 0 && i + 1 < argc) {
+            options.stream_socket = argv[++i];
         } else if (strcmp(argv[i], "--debug") == 0) {
             log_set_level(LOG_LEVEL_DEBUG);
         } else {

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "loop.h"
 
-#define UEVENT_LISTENERS_MAX 4
+#define UEVENT_LISTENERS_MAX 8
 
 struct uevent;
 

@@ -33,6 +33,7 @@
 #include "instance/layout.h"
 #include "peer/client.h"
 #include "peer/gate.h"
+#include "peer/ways.h"
 #include "ssh/ssh.h"
 #include "util/file.h"
 #include "util/process.h"
@@ -170,6 +171,7 @@ static void on_boot_ready(const struct strv *errors, void *arg)
     a->running = true;
     emit(a, (struct api_event){.errors = &all});
     guest_ready(a->guest);
+    peer_measure(a->peer);
 }
 
 static void on_boot_failed(const struct strv *errors, void *arg)
@@ -227,6 +229,9 @@ static void on_peer_connected(const struct peer_info *info, void *arg)
     carrier_peer_changed(a->carrier, info->boot_id);
     guest_connected(a->guest, info);
     resolver_connected(a->resolver);
+    if (a->running) {
+        peer_measure(a->peer);
+    }
 }
 
 static void on_peer_disconnected(void *arg)
@@ -466,6 +471,7 @@ static void on_get_info(struct api_exchange *exchange, jv body, void *arg)
     struct agent *a = arg;
 
     api_answer(exchange, JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port),
+                                   jv_string("transport"), peer_describe_transport(a->peer),
                                    jv_string("portConflicts"), ports_conflicts(a->ports)));
 }
 
@@ -595,6 +601,29 @@ static void make_guest(struct agent *a)
         guest_new(&(struct guest_options){.loop = a->loop, .peer = a->peer, .program = a->program});
 }
 
+static int connect_vsock(unsigned port, int *ret_fd, bool *ret_line, void *arg, struct error *err)
+{
+    struct agent *a = arg;
+
+    if (!a->driver || !a->ops->vsock_connect) {
+        return error_set(err, EOPNOTSUPP, "the VM has no vsock");
+    }
+    return a->ops->vsock_connect(a->driver, port, ret_fd, ret_line, err);
+}
+
+static int open_peer(struct agent *a, struct error *err)
+{
+    enum way_policy policy;
+    int r = way_policy_parse(getenv("LIMA_GUEST_TRANSPORT"), &policy, err);
+
+    if (r < 0) {
+        return error_wrap(err, r, "LIMA_GUEST_TRANSPORT");
+    }
+    a->peer = peer_new(a->loop, &peer_events, a);
+    peer_set_vsock(a->peer, policy, connect_vsock, a);
+    return 0;
+}
+
 static int build(struct agent *a, struct error *err)
 {
     int r;
@@ -606,7 +635,10 @@ static int build(struct agent *a, struct error *err)
     a->reconnect_ms = RECONNECT_MIN_MS;
     a->boot = boot_new(&boot_events, a);
     a->console = console_watch_new();
-    a->peer = peer_new(a->loop, &peer_events, a);
+    r = open_peer(a, err);
+    if (r < 0) {
+        return r;
+    }
     make_guest(a);
     r = a->inst->driver_pid ? take_over_vm(a, err) : start_vm(a, err);
     if (r < 0) {

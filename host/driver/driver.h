@@ -77,6 +77,13 @@ struct driver_ops {
     int (*kill)(struct driver *driver, struct error *err);
     /* Connects to the agent's port: a non-blocking stream that the caller owns. */
     int (*guest_connect)(struct driver *driver, int *ret_fd, struct error *err);
+    /*
+     * Connects to port @port of the guest by vsock: a non-blocking socket, connected or being
+     * connected, that the caller owns. *@ret_line: it brings a line "OK NUMBER\n" first.
+     * Errors: EOPNOTSUPP (this VM has no vsock).
+     */
+    int (*vsock_connect)(struct driver *driver, unsigned port, int *ret_fd, bool *ret_line,
+                         struct error *err);
     pid_t (*pid)(const struct driver *driver);
 };
 

@@ -29,7 +29,10 @@
 #define LAYOUT_SERIAL_LOG   "serial.log"
 #define LAYOUT_SERIAL_SOCK  "serial.sock"
 #define LAYOUT_GA_SOCK      "ga.sock"
-#define LAYOUT_GUEST_PORT   "ga.port.sock" /* ours: QEMU's end of the agent's virtio port */
+#define LAYOUT_GUEST_PORT   "ga.port.sock"   /* ours: QEMU's end of the agent's virtio port */
+#define LAYOUT_VSOCK_DEVICE "vsock.dev.sock" /* ours: vhost-user, between QEMU and its vsock */
+#define LAYOUT_VSOCK_SOCK   "vsock.sock"     /* ours: the host's side of that */
+#define LAYOUT_VSOCK_LOG    "vsock.log"
 #define LAYOUT_SSH_CONFIG   "ssh.config"
 #define LAYOUT_SSH_SOCK     "ssh.sock"
 #define LAYOUT_SOCK_DIR     "sock"

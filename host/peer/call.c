@@ -23,6 +23,7 @@ void call_free(struct call *call)
     if (call->gone) {
         *call->gone = true;
     }
+    way_dial_cancel(call->dial);
     if (call->stream) {
         mux_stream_reset(call->stream, MUX_RESET_CANCEL);
     }
@@ -66,7 +67,9 @@ static void call_write(struct call *call)
 void call_send(struct call *call, const void *data, size_t len)
 {
     buf_put(&call->request, data, len);
-    call_write(call);
+    if (call->stream) {
+        call_write(call);
+    }
 }
 
 /* The first message. CALL_ON, CALL_TAKEN or -errno. */
@@ -172,13 +175,40 @@ void call_init(struct call *call, struct peer *peer, const struct call_ops *ops,
     wire_put_open(&call->request, service);
 }
 
+/* What vsock did not do the session does: nothing was sent yet. */
+static void on_call_dialled(struct mux_stream *stream, void *arg)
+{
+    struct call *call = arg;
+
+    call->dial = NULL;
+    call->stream = stream;
+    if (stream) {
+        mux_stream_set_ops(stream, &call_stream_ops, call);
+    } else if (call->kind != WAY_KIND_PROBE) {
+        call->stream = peer_stream_open(call->peer, &call_stream_ops, call);
+    }
+    if (call->stream) {
+        call_write(call);
+    } else {
+        call_end(call, -ENOTCONN, NULL, 0);
+    }
+}
+
 bool call_start(struct call *take_call)
 {
-    take_call->stream = peer_stream_open(take_call->peer, &call_stream_ops, take_call);
-    if (!take_call->stream) {
-        call_free(take_call);
+    struct call *call = take_call;
+
+    call->dial = ways_dial(peer_ways(call->peer), call->kind, on_call_dialled, call);
+    if (call->dial) {
+        return true;
+    }
+    if (call->kind != WAY_KIND_PROBE) {
+        call->stream = peer_stream_open(call->peer, &call_stream_ops, call);
+    }
+    if (!call->stream) {
+        call_free(call);
         return false;
     }
-    call_write(take_call);
+    call_write(call);
     return true;
 }

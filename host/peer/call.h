@@ -5,7 +5,7 @@
  * struct as their first member, and it is freed as one with theirs.
  *
  *   call_init()   the request is put together in @request
- *   call_start()  the stream is open, the request on its way
+ *   call_start()  the stream is open or being opened, the request on its way
  *   accepted()    the StreamReply has come without an error
  *   message()     once for each message behind it
  *   ended()       exactly once, and the last; or call_take(), and the stream is another's
@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "mux/delimited.h"
 #include "mux/mux.h"
+#include "peer/ways.h"
 #include "peer/client.h"
 
 struct call;
@@ -43,8 +44,10 @@ struct call_ops {
 struct call {
     struct peer *peer;
     const struct call_ops *ops;
-    struct mux_stream *stream;
-    struct buf request; /* not yet written */
+    enum way_kind kind;        /* of the stream; the caller sets it behind call_init() */
+    struct way_dial *dial;     /* a connection for the stream is being made */
+    struct mux_stream *stream; /* NULL: gone, or not there yet */
+    struct buf request;        /* not yet written */
     struct delimited replies;
     bool replied;
     bool *gone; /* set when the call is freed while messages are taken */
@@ -62,5 +65,6 @@ struct mux_stream *call_take(struct call *call);
 /* Drops it: the stream is reset, no callback comes. */
 void call_free(struct call *call);
 
-/* Of client.c: a new stream to the guest, or NULL. */
+/* Of client.c: a new stream of the session, or NULL. */
 struct mux_stream *peer_stream_open(struct peer *peer, const struct mux_stream_ops *ops, void *arg);
+struct ways *peer_ways(const struct peer *peer);

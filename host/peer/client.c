@@ -30,6 +30,7 @@ struct peer {
     const struct peer_events *events;
     void *arg;
     struct mux *mux;
+    struct ways *ways;
     int fd; /* -1: detached */
     struct loop_io *io;
     struct event *flush; /* made active when there is output */
@@ -178,6 +179,11 @@ struct mux_stream *peer_stream_open(struct peer *peer, const struct mux_stream_o
     return mux_open(peer->mux, ops, arg);
 }
 
+struct ways *peer_ways(const struct peer *peer)
+{
+    return peer->ways;
+}
+
 /* ---- Events ---- */
 
 static int on_events_message(struct call *call, const uint8_t *data, size_t len)
@@ -306,6 +312,7 @@ static void on_mux_down(struct mux *mux, void *arg)
     struct peer *peer = arg;
 
     peer->failed = false;
+    ways_reset(peer->ways);
     if (peer->known) {
         peer->known = false;
         peer->events->disconnected(peer->arg);
@@ -337,6 +344,7 @@ struct peer *peer_new(struct loop *loop, const struct peer_events *events, void 
     peer->arg = events_arg;
     peer->fd = -1;
     peer->mux = mux_new(MUX_ROLE_HOST, &mux_ops, peer);
+    peer->ways = ways_new(peer, loop);
     peer->in = xmalloc(READ_SIZE);
     peer->flush = event_new(loop_base(loop), -1, 0, on_flush_due, peer);
     assert(peer->flush);
@@ -350,6 +358,7 @@ void peer_free(struct peer *peer)
     }
     peer->known = false; /* who frees it needs no disconnected() */
     transport_close(peer);
+    ways_free(peer->ways);
     mux_free(peer->mux);
     event_free(peer->flush);
     strv_done(&peer->features);

@@ -58,7 +58,8 @@ struct peer_script {
 /* Upward calls. None may free the peer. */
 struct peer_events {
     void (*connected)(const struct peer_info *info, void *arg);
-    void (*disconnected)(void *arg); /* session lost; tunnels were closed before */
+    /* The session is lost; its streams were closed before. Those by vsock live on. */
+    void (*disconnected)(void *arg);
     /*
      * The transport ended (end-of-file, error, a guest that breaks the protocol) and was closed;
      * never after peer_detach().

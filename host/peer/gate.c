@@ -21,8 +21,10 @@
 struct visitor {
     struct gate *gate;
     struct visitor *next, **back;
-    struct link *link; /* NULL: the connection is closed */
-    struct join *join; /* NULL: over, or the guest could not be had */
+    int fd;                /* not yet read while a stream is looked for; else -1 */
+    struct way_dial *dial; /* NULL: over */
+    struct link *link;     /* NULL: the connection is closed */
+    struct join *join;     /* NULL: over, or the guest could not be had */
 };
 
 struct gate {
@@ -96,13 +98,41 @@ static void refuse(struct mux_stream *stream)
     mux_stream_finish(stream);
 }
 
-static void let_in(struct gate *gate, int take_fd)
+/* @guest NULL: there is no stream to be had. */
+static void unite(struct visitor *visitor, struct mux_stream *guest)
+{
+    struct mux_stream *local;
+
+    visitor->link = link_new(visitor->gate->loop, steal_fd(&visitor->fd), DIRECT_FORM_BARE, &local,
+                             on_link_closed, visitor);
+    if (guest) {
+        visitor->join = join_new(local, guest, on_join_done, visitor);
+    } else {
+        refuse(local);
+    }
+}
+
+static struct mux_stream *session_stream(const struct gate *gate)
 {
     static const struct mux_stream_ops none;
+
+    return peer_is_up(gate->peer) ? peer_stream_open(gate->peer, &none, NULL) : NULL;
+}
+
+static void on_visitor_dialled(struct mux_stream *stream, void *arg)
+{
+    struct visitor *visitor = arg;
+
+    visitor->dial = NULL;
+    unite(visitor, stream ? stream : session_stream(visitor->gate));
+}
+
+static void let_in(struct gate *gate, int take_fd)
+{
     struct visitor *visitor = xnew(struct visitor);
-    struct mux_stream *local, *guest;
 
     visitor->gate = gate;
+    visitor->fd = take_fd;
     visitor->next = gate->visitors;
     visitor->back = &gate->visitors;
     if (visitor->next) {
@@ -110,12 +140,10 @@ static void let_in(struct gate *gate, int take_fd)
     }
     gate->visitors = visitor;
     gate->count++;
-    visitor->link = link_new(gate->loop, take_fd, &local, on_link_closed, visitor);
-    guest = peer_is_up(gate->peer) ? peer_stream_open(gate->peer, &none, NULL) : NULL;
-    if (guest) {
-        visitor->join = join_new(local, guest, on_join_done, visitor);
-    } else {
-        refuse(local);
+    visitor->dial =
+        ways_dial(peer_ways(gate->peer), WAY_KIND_INTERACTIVE, on_visitor_dialled, visitor);
+    if (!visitor->dial) {
+        unite(visitor, session_stream(gate));
     }
 }
 
@@ -175,6 +203,8 @@ void gate_close(struct gate *gate)
     while (gate->visitors) {
         struct visitor *visitor = gate->visitors;
 
+        way_dial_cancel(visitor->dial);
+        fd_close(visitor->fd);
         join_free(visitor->join);
         link_free(visitor->link);
         visitor_free(visitor);

@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/alloc.h"
-#include "mux/direct.h"
 
 #define READ_SIZE (64u << 10)
 
@@ -144,8 +143,8 @@ static void on_mux_output(struct mux *mux, void *arg)
 
 static const struct mux_ops mux_ops = {.output = on_mux_output};
 
-struct link *link_new(struct loop *loop, int take_fd, struct mux_stream **ret_stream,
-                      link_closed_fn closed, void *arg)
+struct link *link_new(struct loop *loop, int take_fd, enum direct_form form,
+                      struct mux_stream **ret_stream, link_closed_fn closed, void *arg)
 {
     static const struct mux_stream_ops none;
     struct link *link = xnew(struct link);
@@ -155,7 +154,7 @@ struct link *link_new(struct loop *loop, int take_fd, struct mux_stream **ret_st
     link->arg = arg;
     link->due = event_new(loop_base(loop), -1, 0, on_link_due, link);
     link->io = loop_io_new(loop, take_fd, EV_READ, on_link_ready, link);
-    link->mux = direct_new(DIRECT_FORM_BARE, &mux_ops, link);
+    link->mux = direct_new(form, &mux_ops, link);
     *ret_stream = direct_open(link->mux, &none, NULL);
     return link;
 }

@@ -74,6 +74,7 @@ static int accept_connection(struct peer_listen *listen, uint64_t id)
     a = xnew(struct accepting);
     static_assert(offsetof(struct accepting, call) == 0, "freed through its call");
     call_init(&a->call, listen->call.peer, &accept_ops, "Accept");
+    a->call.kind = WAY_KIND_BULK;
     wire_put_accept_request(&a->call.request, id);
     if (!call_start(&a->call)) {
         log_debug("no stream is left for a connection of the guest");

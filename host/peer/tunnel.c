@@ -51,6 +51,7 @@ struct peer_tunnel *peer_tunnel_open(struct peer *peer, const struct peer_addres
     tunnel->done = done;
     tunnel->arg = arg;
     call_init(&tunnel->call, peer, &tunnel_ops, "Tunnel");
+    tunnel->call.kind = to->network == PEER_NETWORK_UDP ? WAY_KIND_INTERACTIVE : WAY_KIND_BULK;
     wire_put_tunnel_request(&tunnel->call.request, to);
     return call_start(&tunnel->call) ? tunnel : NULL;
 }

@@ -305,6 +305,26 @@ int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *
     return 0;
 }
 
+int wire_vsock_decode(const uint8_t *data, size_t len, struct wire_vsock *ret)
+{
+    scoped(free_info) info_msg *m = lima__guest__v1__info__unpack(NULL, len, data);
+
+    if (!m) {
+        return -EBADMSG;
+    }
+    if (!m->vsock) {
+        return 0;
+    }
+    if (!m->vsock->port || m->vsock->host_key.len != sizeof(ret->host_key) ||
+        m->vsock->guest_key.len != sizeof(ret->guest_key)) {
+        return -EBADMSG;
+    }
+    ret->port = m->vsock->port;
+    memcpy(ret->host_key, m->vsock->host_key.data, sizeof(ret->host_key));
+    memcpy(ret->guest_key, m->vsock->guest_key.data, sizeof(ret->guest_key));
+    return 1;
+}
+
 /* An origin of a later version is none of those that matter here. */
 static enum peer_origin origin_decode(int origin)
 {

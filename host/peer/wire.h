@@ -36,6 +36,13 @@ void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules
  * callback. Unknown fields, stages, protocols and kinds of events are skipped.
  */
 int wire_info_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg);
+struct wire_vsock {
+    uint32_t port; /* 1.. */
+    uint8_t host_key[16], guest_key[16];
+};
+
+/* What an Info says of vsock: 1, or 0 when it says nothing. */
+int wire_vsock_decode(const uint8_t *data, size_t len, struct wire_vsock *ret);
 int wire_event_decode(const uint8_t *data, size_t len, const struct peer_events *events, void *arg);
 
 struct wire_stream_reply {

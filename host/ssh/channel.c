@@ -40,7 +40,7 @@ struct ssh_channel *ssh_channel_new(struct ssh_link *link, LIBSSH2_CHANNEL *take
 
     c->link = link;
     c->channel = take_channel;
-    c->mux = direct_new(&mux_ops, c);
+    c->mux = direct_new(DIRECT_FORM_BARE, &mux_ops, c);
     return c;
 }
 

@@ -17,6 +17,7 @@
  * Environment:
  *   FAKE_QEMU_GUEST=PATH     guest agent; without it the port never opens
  *   FAKE_QEMU_GUEST_SOCKET=PATH   where the agent serves programs of the guest (default: nowhere)
+ *   FAKE_QEMU_STREAM=PATH    it listens there in place of vsock, for fake-vsock
  *   FAKE_QEMU_GUEST_MS=N     it starts so long after the VM (default 0)
  *   FAKE_QEMU_AGAIN_MS=N     and again so long after it has ended, as systemd would start it
  *   FAKE_QEMU_FAIL=TEXT      writes TEXT to stderr and exits with 1 before QMP answers
@@ -153,10 +154,24 @@ static void event_port(struct fake *f, bool open)
               JV_OBJECT(jv_string("id"), jv_string("agent0"), jv_string("open"), jv_bool(open)));
 }
 
+static void guest_exec(const char *path)
+{
+    scoped(strv_done) struct strv argv = STRV_INIT;
+    const char *local = getenv("FAKE_QEMU_GUEST_SOCKET"), *stream = getenv("FAKE_QEMU_STREAM");
+
+    strv_add_all(&argv, path, "run", "--transport", "fd:3", "--no-boot", NULL);
+    if (local) {
+        strv_add_all(&argv, "--socket", local, NULL);
+    }
+    if (stream) {
+        strv_add_all(&argv, "--stream-socket", stream, NULL);
+    }
+    execv(path, (char *const *)strv_argv(&argv));
+}
+
 static void guest_start(struct fake *f)
 {
     const char *path = getenv("FAKE_QEMU_GUEST");
-    const char *local = getenv("FAKE_QEMU_GUEST_SOCKET");
     int pair[2];
 
     if (!path || !*path) {
@@ -177,8 +192,7 @@ static void guest_start(struct fake *f)
         } else {
             dup2(pair[1], GUEST_FD);
         }
-        execl(path, path, "run", "--transport", "fd:3", "--no-boot", local ? "--socket" : NULL,
-              local, (char *)NULL);
+        guest_exec(path);
         fprintf(stderr, "fake-qemu: cannot run '%s': %s\n", path, strerror(errno));
         _exit(127);
     }
@@ -265,7 +279,8 @@ static jv do_types(struct fake *f)
     return json("[{\"name\":\"tcg-accel\"},{\"name\":\"kvm-accel\"},{\"name\":\"virtio-blk-pci\"},"
                 "{\"name\":\"virtio-net-pci\"},{\"name\":\"virtio-rng-pci\"},"
                 "{\"name\":\"virtio-scsi-pci\"},{\"name\":\"virtio-serial-pci\"},"
-                "{\"name\":\"scsi-cd\"},{\"name\":\"virtserialport\"}]");
+                "{\"name\":\"scsi-cd\"},{\"name\":\"virtserialport\"},"
+                "{\"name\":\"vhost-user-vsock-pci\"}]");
 }
 
 static jv do_schema(struct fake *f)

@@ -16,6 +16,7 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lima-test.XXXXXX")
 export LIMA_HOME=$TMP/home
 export XDG_CACHE_HOME=$TMP/cache
 export HOME=$TMP/user
+export LIMA_GUEST_TRANSPORT=${LIMA_GUEST_TRANSPORT:-virtio} # tests of vsock say so themselves
 unset LIMA_INSTANCE LIMA_SHELL LIMA_WORKDIR LIMA_TEMPLATES_PATH _LIMA_OUTPUT_IS_TTY
 mkdir -p "$HOME"
 BACKGROUND=$TMP/background # pids of what tests left running, one a line

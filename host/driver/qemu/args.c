@@ -133,8 +133,9 @@ static void add_machine(const struct qemu_args *in, const struct qemu_arch *arch
     strv_addf(v, "%lld", (long long)(in->config->memory / MIB));
     strv_add_all(v, "-cpu", in->cpu, "-machine", NULL);
     /* Without graphics the firmware of a PC talks to the serial line, where its errors are seen. */
-    strv_addf(v, "%s%s%s", arch->machine, tcg ? arch->machine_tcg : "",
-              has_display(in) ? "" : ",graphics=off");
+    strv_addf(v, "%s%s%s%s", arch->machine, tcg ? arch->machine_tcg : "",
+              has_display(in) ? "" : ",graphics=off",
+              in->vsock == QEMU_VSOCK_USER ? ",memory-backend=mem0" : "");
     if (tcg) {
         for (size_t i = 0; arch->tcg[i]; i++) {
             strv_add(v, arch->tcg[i]);
@@ -272,6 +273,26 @@ static void add_sockets(const struct qemu_args *in, const struct qemu_arch *arch
     strv_add_all(v, "-qmp", "chardev:char-qmp", NULL);
 }
 
+static void add_vsock(const struct qemu_args *in, struct strv *v)
+{
+    switch (in->vsock) {
+    case QEMU_VSOCK_NONE:
+        return;
+    case QEMU_VSOCK_KERNEL:
+        strv_add(v, "-device");
+        strv_addf(v, "vhost-vsock-pci,guest-cid=%u,vhostfd=%d", in->vsock_cid, QEMU_FD_VSOCK);
+        return;
+    case QEMU_VSOCK_USER:
+        strv_add(v, "-object");
+        strv_addf(v, "memory-backend-memfd,id=mem0,size=%lldM,share=on",
+                  (long long)(in->config->memory / MIB));
+        strv_add(v, "-chardev");
+        strv_addf(v, "socket,id=char-vsock,fd=%d", QEMU_FD_VSOCK);
+        strv_add_all(v, "-device", "vhost-user-vsock-pci,chardev=char-vsock", NULL);
+        return;
+    }
+}
+
 int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *err)
 {
     const struct qemu_arch *arch = qemu_arch_find(in->config->arch);
@@ -290,6 +311,7 @@ int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *
     add_network(in, arch, ret);
     add_display(in, arch, ret);
     add_sockets(in, arch, ret);
+    add_vsock(in, ret);
     strv_add(ret, "-name");
     strv_addf(ret, "lima-%s", in->config->instance);
     strv_add_all(ret, "-pidfile", pidfile, NULL);

@@ -40,6 +40,13 @@ enum {
     QEMU_FD_SERIAL = 4,
     QEMU_FD_AGENT = 5,
     QEMU_FD_COUNT = 3,
+    QEMU_FD_VSOCK = 6, /* where there is one: vhost, or a socket to its program */
+};
+
+enum qemu_vsock_kind {
+    QEMU_VSOCK_NONE,
+    QEMU_VSOCK_KERNEL, /* vhost */
+    QEMU_VSOCK_USER,   /* vhost-user, which shares the guest's memory */
 };
 
 struct qemu_args {
@@ -57,6 +64,8 @@ struct qemu_args {
     const char *firmware_code;   /* NULL: the machine's own */
     bool firmware_code_writable; /* variables live in the same image */
     const char *firmware_vars;   /* NULL: none */
+    enum qemu_vsock_kind vsock;
+    unsigned vsock_cid; /* the kernel's */
 };
 
 /*

@@ -28,6 +28,7 @@
 #include "driver/qemu/qmp.h"
 #include "driver/qemu/tail.h"
 #include "driver/qemu/validate.h"
+#include "driver/qemu/vsock.h"
 #include "instance/layout.h"
 #include "instance/mac.h"
 #include "util/file.h"
@@ -63,6 +64,7 @@ struct driver {
     struct loop_child *child;
     struct loop_timer *kill_timer;
     struct qmp *qmp;
+    struct qemu_vsock *vsock; /* NULL: none */
     struct tail *tail;
     bool end_wanted;        /* by shutdown() or kill() */
     bool guest_powered_off; /* by itself or because it was asked */
@@ -86,6 +88,7 @@ static char *file_of(const struct driver *driver, const char *name)
 /* What is left once nothing calls back any more. */
 static void driver_free(struct driver *driver)
 {
+    qemu_vsock_free(driver->vsock);
     qemu_caps_free(driver->caps);
     strv_done(&driver->extra);
     free(driver->accel.reason);
@@ -97,14 +100,17 @@ static void driver_free(struct driver *driver)
 
 /* --- end of the process --- */
 
+static const char *const runtime_names[] = {LAYOUT_QMP_SOCK, LAYOUT_SERIAL_SOCK, LAYOUT_GUEST_PORT,
+                                            LAYOUT_VSOCK_DEVICE, LAYOUT_VSOCK_SOCK};
+
 /* What only a running VM has. */
 static void remove_runtime_files(const struct driver *driver)
 {
     scoped(free) char *pidfile = file_of(driver, LAYOUT_QEMU_PID);
 
     unlink(pidfile);
-    for (size_t i = 0; i < ARRAY_LEN(socket_names); i++) {
-        scoped(free) char *path = file_of(driver, socket_names[i]);
+    for (size_t i = 0; i < ARRAY_LEN(runtime_names); i++) {
+        scoped(free) char *path = file_of(driver, runtime_names[i]);
 
         unlink(path);
     }
@@ -161,6 +167,7 @@ static void on_qemu_exit(pid_t pid, int status, void *arg)
     driver->qmp = NULL;
     loop_timer_set(driver->kill_timer, -1);
     driver->state = STATE_GONE;
+    qemu_vsock_free(steal(driver->vsock));
     remove_runtime_files(driver);
     driver->events->exited(expected, reason, driver->events_arg);
 }
@@ -405,6 +412,8 @@ static int build_argv(struct driver *driver, struct strv *argv, struct error *er
         .has_iso = file_exists(iso),
         .has_kernel = file_exists(kernel),
         .has_initrd = file_exists(initrd),
+        .vsock = qemu_vsock_kind(driver->vsock),
+        .vsock_cid = qemu_vsock_cid(driver->vsock),
     };
     int r = qemu_disk_format(disk, &in.disk_format, err);
 
@@ -494,6 +503,7 @@ static int spawn(struct driver *driver, const struct strv *argv, const int *fds,
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
     scoped(fd_close) int log_fd = -1, serial_fd = -1;
+    int pass[QEMU_FD_COUNT + 1];
     int r = create_log(driver, LAYOUT_QEMU_LOG, &log_fd, err);
 
     if (r == 0) {
@@ -504,10 +514,14 @@ static int spawn(struct driver *driver, const struct strv *argv, const int *fds,
     }
     options.stdout_fd = log_fd;
     options.stderr_fd = log_fd;
-    options.pass_fds = fds;
-    options.pass_count = QEMU_FD_COUNT;
+    memcpy(pass, fds, QEMU_FD_COUNT * sizeof(*fds));
+    pass[QEMU_FD_VSOCK - 3] = qemu_vsock_fd(driver->vsock);
+    options.pass_fds = pass;
+    options.pass_count = driver->vsock ? QEMU_FD_COUNT + 1 : QEMU_FD_COUNT;
     options.new_session = true;
-    return process_start(strv_argv(argv), &options, &driver->pid, err);
+    r = process_start(strv_argv(argv), &options, &driver->pid, err);
+    qemu_vsock_passed(driver->vsock);
+    return r;
 }
 
 /* A process that could not be followed is not left behind. */
@@ -523,8 +537,11 @@ static int launch(struct driver *driver, int *fds, struct error *err)
 {
     scoped(strv_done) struct strv argv = STRV_INIT;
     scoped(fd_close) int qmp_fd = -1;
-    int r = build_argv(driver, &argv, err);
+    int r;
 
+    driver->vsock = qemu_vsock_start(driver->loop, driver->dir, driver->caps,
+                                     qemu_arch_find(driver->config->arch));
+    r = build_argv(driver, &argv, err);
     if (r == 0) {
         r = open_sockets(driver, fds, err);
     }
@@ -559,6 +576,7 @@ static int driver_start(struct driver *driver, struct error *err)
     }
     r = launch(driver, fds, err);
     if (r < 0) {
+        qemu_vsock_free(steal(driver->vsock));
         remove_runtime_files(driver);
     }
     return r;
@@ -566,16 +584,15 @@ static int driver_start(struct driver *driver, struct error *err)
 
 /* --- attach --- */
 
-/* True when process @pid is the QEMU of this instance: its -pidfile is ours. */
-static bool is_our_qemu(const struct driver *driver, pid_t pid, const char *pidfile)
+/* True when process @pid is the QEMU of this instance: its -pidfile is ours. @ret_args: all of it.
+ */
+static bool is_our_qemu(pid_t pid, const char *pidfile, struct strv *ret_args)
 {
-    scoped(strv_done) struct strv args = STRV_INIT;
-
-    if (qemu_process_args(pid, &args, NULL) < 0) {
+    if (qemu_process_args(pid, ret_args, NULL) < 0) {
         return false;
     }
-    for (size_t i = 0; i + 1 < args.len; i++) {
-        if (str_eq(args.items[i], "-pidfile") && str_eq(args.items[i + 1], pidfile)) {
+    for (size_t i = 0; i + 1 < ret_args->len; i++) {
+        if (str_eq(ret_args->items[i], "-pidfile") && str_eq(ret_args->items[i + 1], pidfile)) {
             return true;
         }
     }
@@ -586,12 +603,14 @@ static int driver_attach(struct driver *driver, struct error *err)
 {
     scoped(free) char *pidfile = file_of(driver, LAYOUT_QEMU_PID);
     pid_t pid = process_read_pidfile(pidfile);
+    scoped(strv_done) struct strv args = STRV_INIT;
     scoped(fd_close) int qmp_fd = -1;
     int r;
 
-    if (pid == 0 || !is_our_qemu(driver, pid, pidfile)) {
+    if (pid == 0 || !is_our_qemu(pid, pidfile, &args)) {
         return error_set(err, ESRCH, "no QEMU runs for this instance");
     }
+    driver->vsock = qemu_vsock_attach(&args);
     driver->pid = pid;
     r = connect_qmp(driver, &qmp_fd, err);
     return r < 0 ? r : follow(driver, &qmp_fd, true, err);
@@ -640,6 +659,12 @@ static int driver_guest_connect(struct driver *driver, int *ret_fd, struct error
     return r;
 }
 
+static int driver_vsock_connect(struct driver *driver, unsigned port, int *ret_fd, bool *ret_line,
+                                struct error *err)
+{
+    return qemu_vsock_connect(driver->vsock, port, ret_fd, ret_line, err);
+}
+
 static pid_t driver_pid(const struct driver *driver)
 {
     return driver->child ? driver->pid : 0;
@@ -656,5 +681,6 @@ const struct driver_ops qemu_driver_ops = {
     .shutdown = driver_shutdown,
     .kill = driver_kill,
     .guest_connect = driver_guest_connect,
+    .vsock_connect = driver_vsock_connect,
     .pid = driver_pid,
 };
