@@ -15,6 +15,7 @@
 #define BACKLOG 128
 
 struct guest_host guest_host;
+const char *guest_stream_socket;
 
 static void on_up(struct mux *mux, void *arg)
 {
@@ -172,7 +173,8 @@ int guest_start(void **state)
     }
     guest_host.pid = fork();
     if (guest_host.pid == 0) {
-        struct agent_options options = {.transport = spec, .no_boot = true};
+        struct agent_options options = {
+            .transport = spec, .no_boot = true, .stream_socket = guest_stream_socket};
 
         close(fds[0]);
         snprintf(spec, sizeof(spec), "fd:%d", fds[1]);

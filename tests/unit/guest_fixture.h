@@ -28,6 +28,8 @@ struct guest_host {
 };
 
 extern struct guest_host guest_host;
+extern const char
+    *guest_stream_socket; /* where the agent listens in place of vsock; NULL: nowhere */
 extern const struct mux_stream_ops guest_side_ops;
 
 /* Setup and teardown of a test. The agent must end by itself, without a fault. */

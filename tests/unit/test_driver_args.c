@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include "base/buf.h"
 #include "driver/qemu/args.h"
+#include "driver/qemu/vsock.h"
 #include "util/file.h"
 #include "util/path.h"
 
@@ -90,6 +91,32 @@ static void test_args_of_a_legacy_bios_guest_with_an_iso(void **state)
     assert_golden("x86_64_tcg_bios_iso", &in);
 }
 
+static void test_args_of_vsock_by_the_kernel_and_by_a_program(void **state)
+{
+    struct config config = config_of("x86_64");
+    struct qemu_args in = args_of(&config, "kvm");
+
+    in.vsock = QEMU_VSOCK_KERNEL;
+    in.vsock_cid = 1234567;
+    assert_golden("x86_64_kvm_vsock", &in);
+    in.vsock = QEMU_VSOCK_USER;
+    assert_golden("x86_64_kvm_vsock_user", &in);
+}
+
+static void test_vsock_addresses_are_usable_and_differ(void **state)
+{
+    unsigned first = qemu_vsock_cid_of("/home/a/.lima/a", 0);
+
+    assert_int_equal(first, qemu_vsock_cid_of("/home/a/.lima/a", 0));
+    for (unsigned i = 0; i < 100000; i++) {
+        unsigned cid = qemu_vsock_cid_of("/home/a/.lima/a", i);
+
+        assert_true(cid >= 3 && cid <= INT32_MAX);
+        assert_true(i == 0 || cid != first);
+    }
+    assert_int_not_equal(first, qemu_vsock_cid_of("/home/a/.lima/b", 0));
+}
+
 static void test_args_of_a_combined_firmware_image(void **state)
 {
     struct config config = config_of("x86_64");
@@ -155,6 +182,8 @@ int main(void)
         cmocka_unit_test(test_args_of_a_uefi_guest_under_kvm),
         cmocka_unit_test(test_args_of_a_direct_kernel_boot_under_tcg),
         cmocka_unit_test(test_args_of_a_legacy_bios_guest_with_an_iso),
+        cmocka_unit_test(test_args_of_vsock_by_the_kernel_and_by_a_program),
+        cmocka_unit_test(test_vsock_addresses_are_usable_and_differ),
         cmocka_unit_test(test_args_of_a_combined_firmware_image),
         cmocka_unit_test(test_args_of_foreign_architectures),
         cmocka_unit_test(test_args_refuse_an_unknown_architecture),
