@@ -103,6 +103,10 @@ static void settle(struct link *link)
     const void *data;
 
     link->due = false;
+    if (link->fd < 0) { /* given away */
+        link_free(link);
+        return;
+    }
     if (direct_state(link->mux) != DIRECT_STATE_BROKEN && write_output(link) < 0) {
         direct_break(link->mux);
     }
@@ -176,7 +180,17 @@ static void on_mux_output(struct mux *mux, void *arg)
     link->due = true;
 }
 
-static const struct mux_ops mux_ops = {.opened = on_mux_opened, .output = on_mux_output};
+static int on_mux_take(struct mux *mux, void *arg)
+{
+    struct link *link = arg;
+
+    loop_watch_free(steal(link->watch));
+    link->due = true;
+    return steal_fd(&link->fd);
+}
+
+static const struct mux_ops mux_ops = {
+    .opened = on_mux_opened, .output = on_mux_output, .take = on_mux_take};
 
 void links_add(struct links *links, int take_fd, enum direct_form form, enum rpc_from from)
 {

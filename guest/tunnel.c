@@ -5,6 +5,7 @@
  *   OPEN      bytes both ways until both directions have ended
  *   REFUSED   a StreamReply with an error was sent; only the peer's end is awaited
  *   DRAINING  the stream is gone in good order, the socket has yet to take its last bytes
+ *   PUMPING   the stream had a connection of its own, whose bytes the kernel moves now
  */
 #include "tunnel.h"
 
@@ -18,6 +19,8 @@
 #include "base/log.h"
 #include "datagram.h"
 #include "dial.h"
+#include "mux/direct.h"
+#include "mux/pump.h"
 #include "wire.h"
 
 #define COPY_SIZE (64u << 10)
@@ -30,6 +33,7 @@ enum tunnel_state {
     TUNNEL_OPEN,
     TUNNEL_REFUSED,
     TUNNEL_DRAINING,
+    TUNNEL_PUMPING,
 };
 
 struct tunnel {
@@ -47,6 +51,10 @@ struct tunnel {
     bool host_ended;    /* fin came: shut our writing down once pending is out */
     bool shut;          /* done so */
     bool socket_ended;  /* end of file read, our direction of the stream finished */
+    bool hand_over;     /* looks whether it can pump, from the loop */
+    struct pump *pump;  /* PUMPING */
+    int far_fd;         /* the same: the stream's connection */
+    struct loop_watch *far_watch;
 };
 
 struct tunnels {
@@ -76,6 +84,9 @@ size_t tunnels_count(const struct tunnels *tunnels)
 
 static void close_socket(struct tunnel *tunnel)
 {
+    pump_free(steal(tunnel->pump));
+    loop_watch_free(steal(tunnel->far_watch));
+    fd_close(steal_fd(&tunnel->far_fd));
     loop_watch_free(tunnel->watch);
     tunnel->watch = NULL;
     fd_close(tunnel->fd);
@@ -139,7 +150,7 @@ static void update_watch(struct tunnel *tunnel)
         return;
     }
     if (tunnel->state == TUNNEL_DIALLING ||
-        (tunnel->state != TUNNEL_REPLYING && tunnel->pending.len)) {
+        (tunnel->state != TUNNEL_REPLYING && (tunnel->pending.len || tunnel->hand_over))) {
         events |= POLLOUT;
     }
     if (tunnel->state == TUNNEL_OPEN && !tunnel->socket_ended && mux_stream_room(tunnel->stream)) {
@@ -221,6 +232,7 @@ static bool send_reply(struct tunnel *tunnel)
         return true;
     }
     tunnel->state = TUNNEL_OPEN;
+    tunnel->hand_over = direct_may_hand_over(tunnel->stream);
     if (drain_pending(tunnel) < 0) {
         fail(tunnel);
         return false;
@@ -243,6 +255,49 @@ static void dialled(struct tunnel *tunnel)
     send_reply(tunnel);
 }
 
+static void pump_on(struct tunnel *tunnel)
+{
+    int r = pump_run(tunnel->pump);
+    struct pump_wants wants = pump_wants(tunnel->pump);
+
+    if (r != 0) {
+        if (r < 0) {
+            break_socket(tunnel);
+        }
+        tunnel_free(tunnel);
+        return;
+    }
+    loop_watch_set(tunnel->watch,
+                   (short)((wants.plain_in ? POLLIN : 0) | (wants.plain_out ? POLLOUT : 0)));
+    loop_watch_set(tunnel->far_watch, (short)((wants.segmented_in ? POLLIN : 0) |
+                                              (wants.segmented_out ? POLLOUT : 0)));
+}
+
+static void on_far_ready(int fd, short revents, void *arg)
+{
+    pump_on(arg);
+}
+
+/* True: it pumps, and may be over. */
+static bool try_to_pump(struct tunnel *tunnel)
+{
+    uint32_t left;
+    bool opener;
+
+    tunnel->hand_over = false;
+    if (tunnel->state != TUNNEL_OPEN || tunnel->pending.len || tunnel->socket_ended ||
+        !direct_can_hand_over(tunnel->stream)) {
+        return false;
+    }
+    tunnel->state = TUNNEL_PUMPING;
+    tunnel->far_fd = direct_hand_over(steal(tunnel->stream), &left, &opener);
+    tunnel->pump = pump_new(tunnel->fd, tunnel->far_fd, left, opener);
+    tunnel->far_watch =
+        loop_watch_new(tunnel->tunnels->loop, tunnel->far_fd, 0, on_far_ready, tunnel);
+    pump_on(tunnel);
+    return true;
+}
+
 static void on_socket_ready(int fd, short revents, void *arg)
 {
     struct tunnel *tunnel = arg;
@@ -250,6 +305,13 @@ static void on_socket_ready(int fd, short revents, void *arg)
 
     if (tunnel->state == TUNNEL_DIALLING) {
         dialled(tunnel);
+        return;
+    }
+    if (tunnel->state == TUNNEL_PUMPING) {
+        pump_on(tunnel);
+        return;
+    }
+    if (try_to_pump(tunnel)) {
         return;
     }
     if (revents & (POLLOUT | POLLERR)) {
@@ -290,6 +352,7 @@ static void on_stream_data(struct mux_stream *stream, const void *data, size_t l
         tunnel_free(tunnel);
         return;
     }
+    tunnel->hand_over = tunnel->state == TUNNEL_OPEN && direct_may_hand_over(stream);
     update_watch(tunnel);
 }
 
@@ -352,6 +415,7 @@ static struct tunnel *tunnel_new(struct tunnels *tunnels, const struct rpc_call 
                               .link = &tunnels->list,
                               .stream = call->stream,
                               .fd = -1,
+                              .far_fd = -1,
                               .pending = BUF_INIT_CAP(MUX_WINDOW_MAX)};
     if (tunnel->next) {
         tunnel->next->link = &tunnel->next;

@@ -5,6 +5,7 @@
  *   waiting    no stream yet; the socket is not read, so its program waits too
  *   carrying   both directions copy
  *   draining   the stream has ended in both directions; what it brought is still being written
+ *   pumping    the stream had a connection of its own, whose bytes the kernel moves now
  *
  * Host to guest: the socket is read only while the stream has room, straight into the stream;
  * nothing is kept here. Guest to host: written to the socket at once, what does not fit waits in
@@ -18,6 +19,8 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "mux/direct.h"
+#include "mux/pump.h"
 
 #define READ_CHUNK 65536
 
@@ -29,6 +32,11 @@ struct carry {
     bool connecting;           /* the socket takes nothing yet */
     bool read_ended;           /* the socket has no more to say */
     bool fin_wanted;           /* shut the socket's write side down after pending */
+    bool hand_over;            /* looks whether it can pump, from the loop */
+    struct pump *pump;         /* while pumping */
+    int far_fd;                /* the same: the stream's connection */
+    struct loop_io *far_io;
+    struct loop *loop;
     carry_ended_fn ended;
     void *arg;
 };
@@ -38,6 +46,9 @@ static void carry_free(struct carry *c)
     if (c->stream) {
         mux_stream_reset(c->stream, MUX_RESET_CONNECTION);
     }
+    pump_free(c->pump);
+    loop_io_free(c->far_io);
+    fd_close(c->far_fd);
     loop_io_free(c->io);
     fd_close(c->fd);
     buf_done(&c->pending);
@@ -75,7 +86,7 @@ static void finish(struct carry *c, bool broken)
 
 static void watch(struct carry *c)
 {
-    bool write = c->connecting || c->pending.len > 0;
+    bool write = c->connecting || c->pending.len > 0 || c->hand_over;
     bool read = !c->connecting && c->stream && !c->read_ended && mux_stream_room(c->stream) > 0;
 
     loop_io_want(c->io, (short)((read ? EV_READ : 0) | (write ? EV_WRITE : 0)));
@@ -149,10 +160,56 @@ static int connected(struct carry *c)
     return -code;
 }
 
+static void pump_on(struct carry *c)
+{
+    int r = pump_run(c->pump);
+    struct pump_wants wants = pump_wants(c->pump);
+
+    if (r != 0) {
+        finish(c, r < 0);
+        return;
+    }
+    loop_io_want(c->io, (short)((wants.plain_in ? EV_READ : 0) | (wants.plain_out ? EV_WRITE : 0)));
+    loop_io_want(c->far_io, (short)((wants.segmented_in ? EV_READ : 0) |
+                                    (wants.segmented_out ? EV_WRITE : 0)));
+}
+
+static void on_far_ready(evutil_socket_t fd, short what, void *arg)
+{
+    pump_on(arg);
+}
+
+/* True: it pumps, and may be over. */
+static bool try_to_pump(struct carry *c)
+{
+    uint32_t left;
+    bool opener;
+
+    c->hand_over = false;
+    if (c->connecting || !c->stream || c->pending.len || c->read_ended ||
+        !direct_can_hand_over(c->stream)) {
+        return false;
+    }
+    c->far_fd = direct_hand_over(steal(c->stream), &left, &opener);
+    c->pump = pump_new(c->fd, c->far_fd, left, opener);
+    c->far_io = loop_io_new(c->loop, c->far_fd, 0, on_far_ready, c);
+    pump_on(c);
+    return true;
+}
+
 static void on_socket_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct carry *c = arg;
-    int r = c->connecting ? connected(c) : 0;
+    int r;
+
+    if (c->pump) {
+        pump_on(c);
+        return;
+    }
+    if (try_to_pump(c)) {
+        return;
+    }
+    r = c->connecting ? connected(c) : 0;
 
     if (r == 0 && (what & EV_WRITE)) {
         r = flush(c);
@@ -186,8 +243,9 @@ static void on_stream_data(struct mux_stream *stream, const void *data, size_t l
     mux_stream_consumed(stream, (size_t)sent);
     if ((size_t)sent < len) {
         buf_put(&c->pending, (const char *)data + sent, len - (size_t)sent);
-        watch(c);
     }
+    c->hand_over = direct_may_hand_over(stream);
+    watch(c);
 }
 
 static void on_stream_fin(struct mux_stream *stream, void *arg)
@@ -238,7 +296,12 @@ struct carry *carry_new(struct loop *loop, int take_fd, bool connecting, carry_e
 {
     struct carry *c = xnew(struct carry);
 
-    *c = (struct carry){.fd = take_fd, .connecting = connecting, .ended = ended, .arg = arg};
+    *c = (struct carry){.fd = take_fd,
+                        .connecting = connecting,
+                        .far_fd = -1,
+                        .loop = loop,
+                        .ended = ended,
+                        .arg = arg};
     c->io = loop_io_new(loop, take_fd, 0, on_socket_ready, c);
     return c;
 }
@@ -247,5 +310,6 @@ void carry_join(struct carry *c, struct mux_stream *stream)
 {
     c->stream = stream;
     mux_stream_set_ops(stream, &stream_ops, c);
+    c->hand_over = direct_may_hand_over(stream);
     watch(c);
 }

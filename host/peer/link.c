@@ -72,6 +72,10 @@ static void settle(struct link *link)
 {
     const void *data;
 
+    if (link->fd < 0) { /* given away */
+        end(link);
+        return;
+    }
     if (direct_state(link->mux) != DIRECT_STATE_BROKEN && write_output(link) < 0) {
         direct_break(link->mux);
     }
@@ -141,7 +145,16 @@ static void on_mux_output(struct mux *mux, void *arg)
     }
 }
 
-static const struct mux_ops mux_ops = {.output = on_mux_output};
+static int on_mux_take(struct mux *mux, void *arg)
+{
+    struct link *link = arg;
+
+    loop_io_free(steal(link->io));
+    event_active(link->due, EV_TIMEOUT, 0);
+    return steal_fd(&link->fd);
+}
+
+static const struct mux_ops mux_ops = {.output = on_mux_output, .take = on_mux_take};
 
 struct link *link_new(struct loop *loop, int take_fd, enum direct_form form,
                       struct mux_stream **ret_stream, link_closed_fn closed, void *arg)

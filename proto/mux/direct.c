@@ -203,3 +203,29 @@ void direct_shut(struct mux *mux)
     mux_streams_settle(mux);
     mux_leave(mux);
 }
+
+bool direct_may_hand_over(const struct mux_stream *stream)
+{
+    const struct mux *mux = stream->mux;
+
+    return mux->segmented && mux->ops->take && !stream->local_fin && !stream->remote_fin;
+}
+
+bool direct_can_hand_over(const struct mux_stream *stream)
+{
+    const struct mux *mux = stream->mux;
+
+    return direct_may_hand_over(stream) && !stream->dead && !mux->direct_broken && !mux->depth &&
+           !mux->ring.len && !mux->head_len && !stream->unconsumed;
+}
+
+int direct_hand_over(struct mux_stream *stream, uint32_t *ret_left, bool *ret_opener)
+{
+    struct mux *mux = stream->mux;
+
+    assert(direct_can_hand_over(stream));
+    *ret_left = mux->segment_left;
+    *ret_opener = mux->role == MUX_ROLE_HOST;
+    mux_stream_reset(stream, MUX_RESET_CANCEL); /* on no connection any more */
+    return mux->ops->take(mux, mux->arg);
+}

@@ -52,3 +52,18 @@ void direct_end(struct mux *mux);
 void direct_shut(struct mux *mux);
 /* The connection failed: the stream gets closed(MUX_RESET_CONNECTION). */
 void direct_break(struct mux *mux);
+
+/*
+ * Whether the bytes of the stream could go by another hand (mux/pump.h) from now on: it has a
+ * segmented connection of its own whose owner would give it away, nothing waits in memory, neither
+ * direction has ended. False while one of its callbacks runs, as more may have come with the same
+ * piece. direct_may_hand_over() says whether that can ever become true.
+ */
+bool direct_can_hand_over(const struct mux_stream *stream);
+bool direct_may_hand_over(const struct mux_stream *stream);
+/*
+ * Takes the connection, which is the caller's now, and ends the stream: no closed(), handle
+ * invalid. After direct_can_hand_over(). @ret_left: bytes to come of the present segment.
+ * *@ret_opener: our side has made it.
+ */
+int direct_hand_over(struct mux_stream *stream, uint32_t *ret_left, bool *ret_opener);

@@ -93,6 +93,11 @@ struct mux_ops {
     void (*pong)(struct mux *mux, const uint8_t data[8], void *arg);
     /* There is output now and there was none before: arm the writer. */
     void (*output)(struct mux *mux, void *arg);
+    /*
+     * Of a direct mux: gives the connection away, and has nothing more to do with it; the mux is
+     * over. NULL: cannot.
+     */
+    int (*take)(struct mux *mux, void *arg);
 };
 
 /* @ops is borrowed and constant. The mux is idle until mux_start(). */
