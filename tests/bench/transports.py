@@ -10,6 +10,7 @@ usage: transports.py LIMACTL INSTANCE      (a running instance; LIMA_HOME in the
 import concurrent.futures
 import json
 import os
+import select
 import signal
 import socket
 import statistics
@@ -114,7 +115,8 @@ def calls_per_s(count, parallel):
 
 
 def measure():
-    size, runs = 32 * MIB, 3
+    size = int(os.environ.get("BENCH_MIB", "32")) * MIB
+    runs = 3
     med = statistics.median
     for port in PORTS.values():
         connect(port).close()
@@ -142,8 +144,6 @@ def switch(lima, way):
         pid = int(f.read())
     fd = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    threading.Event()  # nothing to wait for but the process's end
-    import select
     select.select([fd], [], [], 10)
     os.close(fd)
     subprocess.run([lima.limactl, "--tty=false", "start", os.path.basename(lima.dir)], check=True,
