@@ -13,7 +13,7 @@
 #include "mux/greeting.h"
 #include "util/loop.h"
 
-#define GREETER_TIME_MS  1000 /* from the beginning to the guest's greeting */
+#define GREETER_TIME_MS  3000 /* from the beginning to the guest's greeting */
 #define GREETER_LINE_MAX 16   /* bytes of "OK 1234567890\n" */
 
 struct greeter;

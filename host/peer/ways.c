@@ -14,7 +14,8 @@
 #include "peer/wire.h"
 #include "util/version.h"
 
-#define FAILURES_MAX 3 /* in a row: vsock is given up for this session */
+#define FAILURES_MAX 8     /* in a row: vsock is given up for a while */
+#define AGAIN_MS     60000 /* then it is looked for again */
 
 /* A vsock connection that carries a stream. */
 struct lane {
@@ -47,6 +48,7 @@ struct ways {
     struct way_figures session, vsock;
     struct call *info; /* NULL: none under way */
     struct measure *measure;
+    struct loop_timer *again;
     struct lane *lanes;
     struct way_dial *dials;
 };
@@ -166,6 +168,7 @@ static void count_failure(struct ways *ways, const char *reason)
         log_warn("vsock does not reach the guest agent any more (%s), going by virtio-serial",
                  reason);
         ways->usable = false;
+        loop_timer_set(ways->again, AGAIN_MS);
     }
 }
 
@@ -305,6 +308,22 @@ void peer_measure(struct peer *peer)
     }
 }
 
+void ways_reset(struct ways *ways)
+{
+    measure_free(steal(ways->measure));
+    loop_timer_set(ways->again, -1);
+    ways->asked = ways->known = ways->usable = ways->measured = false;
+    ways->failures = 0;
+}
+
+static void on_again_due(void *arg)
+{
+    struct ways *ways = arg;
+
+    ways_reset(ways);
+    peer_measure(ways->peer);
+}
+
 /* ---- life ---- */
 
 struct ways *ways_new(struct peer *peer, struct loop *loop)
@@ -313,14 +332,8 @@ struct ways *ways_new(struct peer *peer, struct loop *loop)
 
     ways->peer = peer;
     ways->loop = loop;
+    ways->again = loop_timer_new(loop, on_again_due, ways);
     return ways;
-}
-
-void ways_reset(struct ways *ways)
-{
-    measure_free(steal(ways->measure));
-    ways->asked = ways->known = ways->usable = ways->measured = false;
-    ways->failures = 0;
 }
 
 void ways_free(struct ways *ways)
@@ -329,6 +342,7 @@ void ways_free(struct ways *ways)
         return;
     }
     ways_reset(ways);
+    loop_timer_free(ways->again);
     while (ways->dials) {
         way_dial_cancel(ways->dials);
     }

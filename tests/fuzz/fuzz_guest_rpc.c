@@ -138,7 +138,7 @@ static void begin(struct world *w, const struct portset *ports)
     w->events = events_new(ports);
     w->rpc = rpc_new(NULL);
     add_services(w);
-    w->mux = direct_new(&mux_ops, w);
+    w->mux = direct_new(DIRECT_FORM_BARE, &mux_ops, w);
     direct_accept(w->mux);
 }
 
