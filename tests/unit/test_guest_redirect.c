@@ -353,7 +353,7 @@ static void call(struct service *s, struct caller *c, const struct nft_redirect 
     c->watch = loop_watch_new(s->loop, c->fd, POLLIN, on_caller_readable, c);
     put_wire(c->fd, lima_guest_v1_StreamOpen_fields, &open);
     put_wire(c->fd, lima_guest_v1_RedirectRequest_fields, &request);
-    links_add(s->links, fds[0], RPC_FROM_HOST);
+    links_add(s->links, fds[0], DIRECT_FORM_BARE, RPC_FROM_HOST);
 }
 
 static void hang_up(struct caller *c)
