@@ -320,7 +320,6 @@ static void add_services(struct agent *agent)
          .serve = services_accept,
          .arg = agent->services},
         {.name = "Exec",
-         .from = RPC_FROM_HOST | RPC_FROM_GUEST,
          .has_request = true,
          .request_max = EXEC_REQUEST_MAX,
          .serve = execs_serve,

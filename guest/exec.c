@@ -70,7 +70,6 @@ struct exec {
 struct execs {
     struct execs_options options;
     struct exec *list;
-    size_t count;
     uint8_t *copy; /* room for one ExecOutput, shared: never holds bytes between callbacks */
 };
 
@@ -83,11 +82,6 @@ struct execs *execs_new(const struct execs_options *options)
     execs->options = *options;
     execs->copy = xmalloc(EXEC_HEADER_MAX + EXEC_CHUNK_MAX);
     return execs;
-}
-
-size_t execs_count(const struct execs *execs)
-{
-    return execs->count;
 }
 
 static void channel_close(struct channel *channel)
@@ -117,7 +111,6 @@ static void exec_free(struct exec *exec)
     if (exec->next) {
         exec->next->link = exec->link;
     }
-    exec->execs->count--;
     delimited_done(&exec->input);
     buf_done(&exec->pending);
     buf_done(&exec->unsent);
@@ -575,7 +568,6 @@ static struct exec *exec_new(struct execs *execs, struct mux_stream *stream)
         exec->next->link = &exec->next;
     }
     execs->list = exec;
-    execs->count++;
     return exec;
 }
 

@@ -25,4 +25,3 @@ struct execs *execs_new(const struct execs_options *options);
 void execs_free(struct execs *execs);
 /* For the table of services. @arg is the struct execs. */
 int execs_serve(const struct rpc_call *call, void *arg, struct error *err);
-size_t execs_count(const struct execs *execs);
