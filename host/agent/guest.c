@@ -7,6 +7,7 @@
 #include "agent/upgrade.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "peer/ways.h"
 #include "peer/health.h"
 #include "util/units.h"
 
@@ -134,8 +135,9 @@ static void answer(struct guest *guest, struct api_exchange *take_exchange)
     double age_s = guest->health_ms ? (double)(loop_now_ms() - guest->health_ms) / 1000 : 0;
 
     if (peer_is_up(guest->peer)) {
-        api_answer(take_exchange,
-                   guest_document(&guest->info, guest->health_ms ? &guest->health : NULL, age_s));
+        jv document = guest_document(&guest->info, guest->health_ms ? &guest->health : NULL, age_s);
+
+        api_answer(take_exchange, set(document, "transport", peer_describe_transport(guest->peer)));
     } else {
         refuse(take_exchange, ENOTCONN, "the guest agent does not speak");
     }

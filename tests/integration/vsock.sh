@@ -55,6 +55,8 @@ test_vsock_is_found_and_used() {
 	expect 0 limactl start one
 	log_has 'interactive ones by vsock, bulk by vsock'
 	info | grep -q '"bulk":"vsock"'
+	expect 0 limactl list --yq .guest.transport.bulk one
+	is vsock
 	background "$here/vm_traffic.py" serve "$GUEST_PORT"
 	"$here/vm_traffic.py" wait "$HOST_PORT" open 10
 	before=$(connections)
