@@ -25,6 +25,9 @@ template() {
 		cpus: 1
 		memory: 256MiB
 		disk: 2MiB
+		portForwards: # other tests' listeners are not ours
+		- guestPortRange: [1, 65535]
+		  ignore: true
 	YAML
 }
 

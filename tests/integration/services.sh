@@ -24,6 +24,7 @@ protoc -I "$PROTO" --python_out="$PYTHONPATH" guest.proto
 start_instance() {
 	truncate -s 64M "$TMP/image"
 	printf 'images:\n- location: %s\n  arch: x86_64\n' "$TMP/image" >"$TMP/x.yaml"
+	printf 'portForwards:\n- guestPortRange: [1, 65535]\n  ignore: true\n' >>"$TMP/x.yaml"
 	limactl --tty=false start --name x "$TMP/x.yaml"
 	[ "$(stat -c %a "$GA")" = 600 ]
 	[ "$(stat -c %a "$LIMA_GUEST_SOCKET")" = 600 ]

@@ -33,6 +33,10 @@ static void on_changed(const struct forward_news *news, void *arg)
 static const struct forward_events events = {.changed = on_changed};
 static const struct peer_events no_events;
 
+/*
+ * Bound, so that nobody else can be, but not listening: host agents of other tests would see it as
+ * a listener of their guest, which is this host, and want the port too.
+ */
 static int bind_port(uint16_t port, uint16_t *ret_port)
 {
     struct sockaddr_in a = {
@@ -40,7 +44,7 @@ static int bind_port(uint16_t port, uint16_t *ret_port)
     socklen_t len = sizeof(a);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, 1) < 0) {
+    if (bind(fd, (struct sockaddr *)&a, len) < 0) {
         close(fd);
         return -errno;
     }
