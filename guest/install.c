@@ -47,7 +47,7 @@ char *install_systemd_unit(const char *path)
                      "OOMPolicy=continue\n"
                      "OOMScoreAdjust=-500\n"
                      "TasksMax=infinity\n"
-                     "LimitNOFILE=524288\n"
+                     "LimitNOFILE=1024:524288\n" /* children have the first */
                      "Delegate=yes\n"
                      "\n"
                      "[Install]\n"
