@@ -61,9 +61,10 @@ static void try_segments(const uint8_t *data, size_t len)
 
     direct_accept(mux);
     while (len && direct_state(mux) != DIRECT_STATE_BROKEN) {
-        size_t n = MIN((size_t)*data++, --len);
+        size_t n = *data++;
 
-        n = MIN(n, direct_room(mux));
+        len--;
+        n = MIN(n, MIN(len, direct_room(mux)));
         seen.fed += n;
         direct_input(mux, data, n);
         data += n;
