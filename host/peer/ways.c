@@ -38,9 +38,10 @@ struct ways {
     enum way_policy policy;
     way_connect_fn connect;
     void *connect_arg;
-    bool asked;  /* in this session */
-    bool known;  /* the guest has told port and keys */
-    bool usable; /* a call went through, and not too many failed since */
+    bool asked;   /* in this session */
+    bool known;   /* the guest has told port and keys */
+    bool usable;  /* a call went through, and not too many failed since */
+    bool relayed; /* a program of the host stands between */
     unsigned port;
     struct greeter_keys keys;
     unsigned failures;
@@ -103,7 +104,9 @@ static bool by_vsock(const struct ways *ways, enum way_kind kind)
     if (ways->policy == WAY_POLICY_VSOCK) {
         return true;
     }
-    return ways->measured && way_prefers_vsock(kind, &ways->session, &ways->vsock);
+    /* vhost-device-vsock 0.3.0 lets connections stall when many are busy at once: only who asks. */
+    return ways->measured && !ways->relayed &&
+           way_prefers_vsock(kind, &ways->session, &ways->vsock);
 }
 
 static const char *way_name(bool vsock)
@@ -205,6 +208,7 @@ struct way_dial *ways_dial(struct ways *ways, enum way_kind kind, way_dial_fn do
         count_failure(ways, error_text(&err));
         return NULL;
     }
+    ways->relayed = line;
     dial = xnew(struct way_dial);
     dial->ways = ways;
     dial->done = done;
