@@ -19,7 +19,8 @@ struct qemu_vsock;
 
 /*
  * What is to be had for a new VM in folder @dir, or NULL; may wait some 10 ms for the program to
- * listen. LIMA_GUEST_TRANSPORT=virtio forbids it.
+ * listen. LIMA_GUEST_TRANSPORT=virtio forbids it,
+ * and the program is started for LIMA_GUEST_TRANSPORT=vsock alone.
  */
 struct qemu_vsock *qemu_vsock_start(struct loop *loop, const char *dir,
                                     const struct qemu_caps *caps, const struct qemu_arch *arch);
