@@ -261,6 +261,32 @@ test_a_killed_host_agent_is_replaced_without_a_reboot() {
     "$here/vm_traffic.py" call 7100 20 20
 }
 
+# Whoever takes the machine over decides what carries its forwards.
+test_forwards_go_over_ssh_if_that_is_wanted() {
+    local agent pid
+
+    agent=$(cat "$DIR/ha.pid")
+    kill -KILL "$agent"
+    wait_gone "$agent" 5
+    LIMA_SSH_PORT_FORWARDER=true expect 0 start_again
+    has err READY
+    wait_line "$DIR/ha.stderr.log" "forwards go through ssh" 30
+    "$here/vm_traffic.py" wait 7100 open 10
+    "$here/vm_traffic.py" call 7100 100 20
+    agent=$(cat "$DIR/ha.pid")
+    for pid in $(cat "/proc/$agent/task/$agent/children"); do
+        [ "$(cat "/proc/$pid/comm")" != ssh ] || fail "the host agent runs ssh"
+    done
+    guest sudo pkill -KILL -f 'sshd: tester' || true # the shell's own session too
+    wait_line "$DIR/ha.stderr.log" "forwards through ssh, retrying" 30
+    "$here/vm_traffic.py" call 7100 20 20
+    kill -KILL "$agent"
+    wait_gone "$agent" 5
+    expect 0 start_again
+    "$here/vm_traffic.py" wait 7100 open 10
+    "$here/vm_traffic.py" call 7100 20 20
+}
+
 test_stop_powers_the_guest_down() {
     local agent vm
 
@@ -374,6 +400,10 @@ disk: 6GiB
 plain: true
 user:
   name: tester
+portForwards:
+- guestPort: 7200
+  hostPort: 17200
+  static: true
 provision:
 - mode: system
   script: |
@@ -390,6 +420,11 @@ YAML
     is $'root\ntester'
     expect 1 limactl shell --workdir / p pidof lima-guestagent
     expect 0 limactl shell --workdir / p test -d /sys/firmware/efi
+    limactl shell --workdir / p sudo tee /usr/local/bin/traffic <"$here/vm_traffic.py" >/dev/null
+    limactl shell --workdir / p sudo systemd-run --quiet --unit=echo \
+        python3 /usr/local/bin/traffic serve 7200
+    "$here/vm_traffic.py" wait 17200 open 60
+    "$here/vm_traffic.py" call 17200 20 20
     limactl stop p
 }
 
@@ -417,6 +452,7 @@ run_tests \
     test_a_thousand_connections_leave_nothing_behind \
     test_nobody_in_the_guest_reaches_a_control_interface \
     test_a_killed_host_agent_is_replaced_without_a_reboot \
+    test_forwards_go_over_ssh_if_that_is_wanted \
     test_stop_powers_the_guest_down \
     test_a_later_start_needs_no_cloud_init \
     test_the_journal_tells_of_an_orderly_end \
