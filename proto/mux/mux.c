@@ -118,9 +118,10 @@ void mux_leave(struct mux *mux)
     }
 }
 
+/* A direct mux tells of more than output: what waits already says nothing of what may be read. */
 void mux_arm(struct mux *mux)
 {
-    if (!mux->armed) {
+    if (!mux->armed || mux->direct) {
         mux->armed = true;
         mux->ops->output(mux, mux->arg);
     }

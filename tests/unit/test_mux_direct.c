@@ -22,6 +22,7 @@ struct end {
     size_t send_left;
     bool finish;
     bool eof_sent, broken; /* as a transport would have it */
+    int outputs;           /* calls of output() */
 };
 
 static struct end a, b, c, d;
@@ -82,6 +83,9 @@ static void on_opened(struct mux *mux, struct mux_stream *stream, void *arg)
 
 static void on_output(struct mux *mux, void *arg)
 {
+    if (arg) {
+        ((struct end *)arg)->outputs++;
+    }
 }
 
 static const struct mux_ops mux_ops = {.opened = on_opened, .output = on_output};
@@ -207,6 +211,24 @@ static void test_who_consumes_nothing_is_given_one_window(void **state)
     mux_stream_consumed(b.stream, b.held);
     run();
     assert_int_equal(b.got.len, BULK);
+}
+
+/* As between two programs that both write and do not read: neither may wait for the other's end. */
+static void test_room_for_input_is_told_while_output_waits(void **state)
+{
+    scoped(free) char *data = pattern(BULK);
+    int before;
+
+    b.hold = true;
+    send_all(&a, data, BULK, false);
+    run();
+    assert_int_equal(direct_room(b.mux), 0);
+    send_all(&b, data, 1000, false); /* and nobody takes it from the mux */
+    before = b.outputs;
+    b.hold = false;
+    mux_stream_consumed(b.stream, b.held);
+    assert_true(direct_room(b.mux) > 0);
+    assert_true(b.outputs > before);
 }
 
 static void test_a_reset_breaks_the_connection(void **state)
@@ -404,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_bytes_go_both_ways_and_each_direction_ends_by_itself),
         T(test_who_consumes_nothing_is_given_one_window),
+        T(test_room_for_input_is_told_while_output_waits),
         T(test_a_reset_breaks_the_connection),
         T(test_a_stream_that_nobody_takes_breaks_the_connection),
         T(test_a_join_carries_everything_and_both_ends),
