@@ -42,6 +42,7 @@ DOORS = {
     "driver/wsl2/": ["host/driver/registry.c"],
     "agent/": ["host/cmd/hostagent.c"],
     "mux/internal.h": [],
+    "agent/internal.h": [],
 }
 
 # What the build makes, and who may see it.
