@@ -236,7 +236,8 @@ static int run_in(struct pump *pump)
 {
     struct direction *d = &pump->in;
 
-    for (int i = 0; i < 2 * PIECES && !d->passed; i++) {
+    /* An end is passed on in the turn that took it: no descriptor would tell of it again. */
+    for (int i = 0; (i < 2 * PIECES || d->ended) && !d->passed; i++) {
         int r = flush(d);
 
         if (r <= 0) {

@@ -256,6 +256,28 @@ static void test_a_segment_that_has_begun_is_gone_on_with(void **state)
     assert_got(&b, "abcd", 4);
 }
 
+static void test_an_end_is_passed_wherever_in_a_turn_it_stands(void **state)
+{
+    static const char bytes[] = "\1\0\0\0x\1\0\0\0x\1\0\0\0x\1\0\0\0x\1\0\0\0x";
+    static const size_t segment = 5;
+
+    for (size_t n = 0; n <= 5; n++) {
+        for (uint32_t begun = 0; begun < 2; begun++) {
+            teardown(NULL);
+            setup(NULL);
+            pump_free(steal(near_side.pump));
+            pump_free(far_side.pump);
+            far_side.pump = pump_new(far_side.plain, far_side.segmented, begun, false);
+            send(near_side.segmented, "x", begun, MSG_NOSIGNAL);
+            send(near_side.segmented, bytes, n * segment, MSG_NOSIGNAL);
+            send(near_side.segmented, "\0\0\0\0", 4, MSG_NOSIGNAL);
+            run();
+            assert_int_equal(b.got.len, begun + n);
+            assert_true(b.ended);
+        }
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -268,6 +290,7 @@ int main(void)
         T(test_a_side_that_leaves_after_its_end_breaks_the_other_direction),
         T(test_segments_of_a_stranger_are_checked),
         T(test_a_segment_that_has_begun_is_gone_on_with),
+        T(test_an_end_is_passed_wherever_in_a_turn_it_stands),
     };
 
     return cmocka_run_group_tests_name("mux_pump", tests, NULL, NULL);
