@@ -132,18 +132,6 @@ static void write_output(struct output *output)
     }
 }
 
-/* All that is left; blocks. */
-static void flush_output(struct output *output)
-{
-    struct pollfd p = {.fd = output->fd, .events = POLLOUT};
-
-    while (output->data.len && !output->broken) {
-        if (poll(&p, 1, -1) > 0) {
-            write_output(output);
-        }
-    }
-}
-
 static void read_keys(struct shell *shell, size_t len)
 {
     char *keys = shell->buf + len;
@@ -209,7 +197,8 @@ static void pass_signal(struct shell *shell, int signo)
         if (shell->pty && tty_size(STDIN_FILENO, &rows, &columns)) {
             peer_exec_send_size(shell->exec, rows, columns);
         }
-    } else if (shell->pty || !peer_exec_accepted(shell->exec) || ++shell->signals == SIGNALS_MAX) {
+    } else if (shell->pty || !peer_exec_accepted(shell->exec) || shell->exited ||
+               !shell->sock_open || ++shell->signals == SIGNALS_MAX) {
         shell->killed_by = signo;
     } else {
         peer_exec_send_signal(shell->exec, (unsigned)signo);
@@ -223,6 +212,24 @@ static void read_signals(struct shell *shell)
 
     for (ssize_t i = 0; i < n; i++) {
         pass_signal(shell, bytes[i]);
+    }
+}
+
+/* All that is left; blocks, until a signal ends us. */
+static void flush_output(struct shell *shell, struct output *output)
+{
+    struct pollfd p[] = {{.fd = output->fd, .events = POLLOUT},
+                         {.fd = signal_pipe[0], .events = POLLIN}};
+
+    while (output->data.len && !output->broken && !shell->killed_by) {
+        if (poll(p, ARRAY_LEN(p), -1) <= 0) {
+            continue;
+        }
+        if (p[1].revents) {
+            read_signals(shell);
+        } else {
+            write_output(output);
+        }
     }
 }
 
@@ -343,10 +350,8 @@ static int run(struct shell *shell, const struct peer_exec_request *request, str
     fd_set_nonblock(signal_pipe[1]);
     take_signals();
     r = run_loop(shell, err);
-    if (!shell->killed_by) {
-        flush_output(&shell->out);
-        flush_output(&shell->err);
-    }
+    flush_output(shell, &shell->out);
+    flush_output(shell, &shell->err);
     tty_raw_leave(&shell->raw);
     if (r == -ENOTCONN && !peer_exec_accepted(shell->exec)) {
         return error_set(err, EOPNOTSUPP, "the guest agent is not connected");
