@@ -11,37 +11,36 @@ struct peer_health_call {
     struct call call; /* first: freed as one */
     peer_health_fn *done;
     void *arg;
-    bool told;
 };
 
 static void on_health(const struct peer_health *health, void *arg)
 {
     struct peer_health_call *asked = arg;
-    peer_health_fn *done = asked->done;
-    void *done_arg = asked->arg;
 
-    asked->told = true;
-    done(0, health, done_arg); /* the handle is nobody's any more */
+    /* One was enough, and who waited for the guest to end its calls would run out of streams. */
+    mux_stream_reset(steal(asked->call.stream), MUX_RESET_CANCEL);
+    asked->done(0, health, asked->arg);
 }
 
 static int on_message(struct call *call, const uint8_t *data, size_t len)
 {
-    struct peer_health_call *asked = container_of(call, struct peer_health_call, call);
+    int r = wire_health_decode(data, len, on_health, call);
 
-    /* One was enough: it is free to end. */
-    return asked->told ? CALL_ON : wire_health_decode(data, len, on_health, asked);
+    if (r < 0) {
+        return r;
+    }
+    call_free(call);
+    return CALL_TAKEN;
 }
 
 static void on_ended(struct call *call, int r, const char *text)
 {
     struct peer_health_call *asked = container_of(call, struct peer_health_call, call);
-    peer_health_fn *done = asked->told ? NULL : asked->done;
+    peer_health_fn *done = asked->done;
     void *arg = asked->arg;
 
     call_free(call);
-    if (done) {
-        done(r ? r : -EPROTO, NULL, arg);
-    }
+    done(r ? r : -EPROTO, NULL, arg);
 }
 
 static const struct call_ops ops = {.message = on_message, .ended = on_ended, .finish = true};

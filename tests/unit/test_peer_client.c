@@ -13,6 +13,7 @@
 #include "guest.pb.h"
 #include "mux/delimited.h"
 #include "peer/client.h"
+#include "peer/health.h"
 #include "peer/tunnel.h"
 
 #define BIG (3u << 20)
@@ -121,6 +122,15 @@ static void answer_tunnel(struct service_stream *s)
     assert_true(mux_stream_write_all(s->handle, bytes, out.bytes_written));
 }
 
+/* And does not end, as a guest should. */
+static void answer_health(struct service_stream *s)
+{
+    lima_guest_v1_Health health = {.processes = 7};
+
+    accept_call(s);
+    send_message(s->handle, lima_guest_v1_Health_fields, &health);
+}
+
 static void echo_on(struct service_stream *s)
 {
     if (s->requested && s->echo.len > 0) {
@@ -167,6 +177,9 @@ static void serve(struct service_stream *s)
                take(s, lima_guest_v1_TunnelRequest_fields, &s->tunnel)) {
         s->requested = true;
         answer_tunnel(s);
+    } else if (strcmp(s->service, "Health") == 0) {
+        s->requested = true;
+        answer_health(s);
     }
 }
 
@@ -754,6 +767,25 @@ static void test_a_thousand_tunnels_leave_nothing_over(void **state)
     RUN_UNTIL(mux_stream_count(guest.mux) == 1); /* the events */
 }
 
+static void on_health(int r, const struct peer_health *health, void *arg)
+{
+    int *processes = arg;
+
+    assert_int_equal(r, 0);
+    *processes = (int)health->processes;
+}
+
+static void test_a_health_call_that_the_guest_never_ends_is_over_with_its_answer(void **state)
+{
+    int processes = 0;
+
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    assert_non_null(peer_health_ask(peer, on_health, &processes));
+    RUN_UNTIL(processes == 7);
+    RUN_UNTIL(mux_stream_count(guest.mux) == 1); /* the events */
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -776,6 +808,7 @@ int main(void)
         T(test_a_tunnel_reply_that_makes_no_sense_ends_the_tunnel_alone),
         T(test_a_cancelled_tunnel_is_reset_and_never_calls_back),
         T(test_a_thousand_tunnels_leave_nothing_over),
+        T(test_a_health_call_that_the_guest_never_ends_is_over_with_its_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
