@@ -341,7 +341,7 @@ int file_listen_unix(const char *path, int backlog, int *ret_fd, struct error *e
     return 0;
 }
 
-int file_connect_unix(const char *path, int *ret_fd, struct error *err)
+static int connect_unix(const char *path, int flags, int *ret_fd, struct error *err)
 {
     scoped(fd_close) int fd = -1;
     struct sockaddr_un address;
@@ -350,7 +350,7 @@ int file_connect_unix(const char *path, int *ret_fd, struct error *err)
     if (r < 0) {
         return r;
     }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0) {
         return error_errno(err, errno, "creating a socket");
     }
@@ -361,6 +361,16 @@ int file_connect_unix(const char *path, int *ret_fd, struct error *err)
     }
     *ret_fd = steal_fd(&fd);
     return 0;
+}
+
+int file_connect_unix(const char *path, int *ret_fd, struct error *err)
+{
+    return connect_unix(path, 0, ret_fd, err);
+}
+
+int file_connect_unix_now(const char *path, int *ret_fd, struct error *err)
+{
+    return connect_unix(path, SOCK_NONBLOCK, ret_fd, err);
 }
 
 void fd_set_nonblock(int fd)

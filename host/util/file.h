@@ -37,6 +37,9 @@ int file_lock(const char *path, bool nonblock, int *ret_fd, struct error *err);
 int file_listen_unix(const char *path, int backlog, int *ret_fd, struct error *err);
 /* Connects a blocking Unix stream socket. Errors: ECONNREFUSED, ENOENT. */
 int file_connect_unix(const char *path, int *ret_fd, struct error *err);
+/* Connects a non-blocking one at once. Errors: the same; EAGAIN (as many wait as the backlog has).
+ */
+int file_connect_unix_now(const char *path, int *ret_fd, struct error *err);
 
 /* Non-blocking and close-on-exec. */
 void fd_set_nonblock(int fd);

@@ -113,6 +113,21 @@ static void test_long_socket_path_is_named(void **state)
     assert_fails(file_listen_unix(path, 1, &fd, &err), &err, ENAMETOOLONG, "107 bytes");
 }
 
+/* The first connection is let in by the backlog of 0, the second is not. */
+static void test_a_server_that_accepts_nobody_is_not_waited_for(void **state)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(free) char *path = path_join(*state, "deaf.sock");
+    int server, first, second;
+
+    assert_works(file_listen_unix(path, 0, &server, &err), &err);
+    assert_works(file_connect_unix_now(path, &first, &err), &err);
+    assert_true(fcntl(first, F_GETFL) & O_NONBLOCK);
+    assert_fails(file_connect_unix_now(path, &second, &err), &err, EAGAIN, "connecting to");
+    close(first);
+    close(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +137,7 @@ int main(void)
         cmocka_unit_test(test_copy_keeps_content_and_holes),
         cmocka_unit_test(test_second_lock_is_refused_without_blocking),
         cmocka_unit_test(test_long_socket_path_is_named),
+        cmocka_unit_test(test_a_server_that_accepts_nobody_is_not_waited_for),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

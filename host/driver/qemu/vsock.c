@@ -277,11 +277,10 @@ static int program_connect(const struct qemu_vsock *vsock, unsigned port, int *r
     if (!vsock->pid) {
         return error_set(err, EOPNOTSUPP, "%s has ended", PROGRAM);
     }
-    r = file_connect_unix(vsock->uds, &fd, err);
+    r = file_connect_unix_now(vsock->uds, &fd, err); /* the program may hang */
     if (r < 0) {
         return r;
     }
-    fd_set_nonblock(fd);
     if (send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line)) {
         return error_errno(err, errno, "asking '%s' for a connection", vsock->uds);
     }
