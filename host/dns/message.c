@@ -98,7 +98,9 @@ int dns_query_parse(const uint8_t *wire, size_t len, struct dns_query *ret)
     if (wire[2] & FLAG_OPCODE) {
         return LDNS_RCODE_NOTIMPL;
     }
-    if (!dns_question_len(wire, len) || ldns_wire2pkt(&query.packet, wire, len) != LDNS_STATUS_OK) {
+    /* As long as by UDP: it is kept while its answer is under way, and there may be many. */
+    if (len > DNS_UDP_MAX || !dns_question_len(wire, len) ||
+        ldns_wire2pkt(&query.packet, wire, len) != LDNS_STATUS_OK) {
         return LDNS_RCODE_FORMERR;
     }
     if (ldns_pkt_ancount(query.packet) || ldns_pkt_nscount(query.packet)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dns/tcp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,7 +16,10 @@
 #define READ_SIZE      16384
 #define IN_MAX         (PREFIX + DNS_MESSAGE_MAX + READ_SIZE)
 #define OUT_FULL       (256u << 10) /* no more queries are taken while so much waits to be read */
+#define OUT_MAX        (1u << 20)   /* with answers to those that were taken; then it is closed */
 #define ACCEPT_WAIT_MS 1000         /* without descriptors */
+
+static_assert(OUT_FULL + PREFIX + DNS_MESSAGE_MAX <= OUT_MAX, "an answer at once fits");
 
 struct dns_tcp_conn {
     struct dns_tcp *tcp;
@@ -70,12 +74,12 @@ static bool takes_more(const struct dns_tcp_conn *conn)
     return !conn->ended && conn->pending < DNS_TCP_PENDING_MAX && conn->out.len < OUT_FULL;
 }
 
-static void put_answer(struct dns_tcp_conn *conn, const void *data, size_t len)
+/* False when too much waits to be read already. */
+static bool put_answer(struct dns_tcp_conn *conn, const void *data, size_t len)
 {
     uint8_t prefix[PREFIX] = {(uint8_t)(len >> 8), (uint8_t)len};
 
-    buf_put(&conn->out, prefix, sizeof(prefix));
-    buf_put(&conn->out, data, len);
+    return buf_put(&conn->out, prefix, sizeof(prefix)) == 0 && buf_put(&conn->out, data, len) == 0;
 }
 
 static void serve_one(struct dns_tcp_conn *conn, size_t len)
@@ -86,7 +90,7 @@ static void serve_one(struct dns_tcp_conn *conn, size_t len)
     tcp->events->query(conn, (const uint8_t *)conn->in.data + PREFIX, len, &tcp->answer, tcp->arg);
     if (tcp->answer.len) {
         conn->pending--;
-        put_answer(conn, tcp->answer.data, tcp->answer.len);
+        (void)put_answer(conn, tcp->answer.data, tcp->answer.len); /* takes_more(): it fits */
         buf_truncate(&tcp->answer, 0);
     }
     buf_drop(&conn->in, PREFIX + len);
@@ -185,7 +189,10 @@ static void on_conn_ready(evutil_socket_t fd, short what, void *arg)
 void dns_tcp_answer(struct dns_tcp_conn *conn, const void *data, size_t len)
 {
     conn->pending--;
-    put_answer(conn, data, len);
+    if (!put_answer(conn, data, len)) {
+        conn_close(conn);
+        return;
+    }
     conn_go_on(conn);
 }
 
@@ -213,7 +220,8 @@ static void add_conn(struct dns_tcp *tcp, int take_fd)
                                   .next = tcp->conns,
                                   .link = &tcp->conns,
                                   .fd = take_fd,
-                                  .in = BUF_INIT_CAP(IN_MAX)};
+                                  .in = BUF_INIT_CAP(IN_MAX),
+                                  .out = BUF_INIT_CAP(OUT_MAX)};
     if (conn->next) {
         conn->next->link = &conn->next;
     }

@@ -33,6 +33,8 @@ int dns_tcp_new(struct loop *loop, int64_t idle_ms, const struct dns_tcp_events 
 void dns_tcp_free(struct dns_tcp *tcp);
 SCOPED_PTR(struct dns_tcp, dns_tcp_free)
 uint16_t dns_tcp_port(const struct dns_tcp *tcp);
-/* Once for each query that got no answer within query(), and not within it. May close the
- * connection. */
+/*
+ * Once for each query that got no answer within query(), and not within it. May close the
+ * connection, as when its client reads no answers.
+ */
 void dns_tcp_answer(struct dns_tcp_conn *conn, const void *data, size_t len);

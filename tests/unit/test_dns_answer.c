@@ -331,6 +331,32 @@ static void test_what_is_no_query_gets_what_it_deserves(void **state)
     }
 }
 
+static void test_a_query_longer_than_any_is_refused(void **state)
+{
+    static const char begin[] = "\x12\x34\x01\0\0\1\0\0\0\0\0\1\1a\0\0\1\0\1"
+                                "\0\0\x29\x10\0\0\0\0\0"; /* EDNS; its data's length follows */
+    struct fixture *f = *state;
+
+    for (size_t len = DNS_UDP_MAX; len <= DNS_UDP_MAX + 1; len++) {
+        size_t begin_len = sizeof(begin) - 1, left = len - begin_len - 2;
+        scoped(free) uint8_t *query = xcalloc(1, len);
+        scoped(buf_done) struct buf out = BUF_INIT;
+        char name[DNS_NAME_MAX + 1];
+
+        memcpy(query, begin, begin_len);
+        query[begin_len] = (uint8_t)(left >> 8);
+        query[begin_len + 1] = (uint8_t)left;
+        query[begin_len + 3] = 1; /* one option, of a number that nobody knows */
+        query[begin_len + 4] = (uint8_t)((left - 4) >> 8);
+        query[begin_len + 5] = (uint8_t)(left - 4);
+        assert_int_equal(answer_query(&f->source, query, len, DNS_MESSAGE_MAX, &out, name),
+                         len > DNS_UDP_MAX ? ANSWER_READY : ANSWER_LOOKUP);
+        if (len > DNS_UDP_MAX) {
+            assert_int_equal(dns_response_code((uint8_t *)out.data), LDNS_RCODE_FORMERR);
+        }
+    }
+}
+
 /* Whatever is cut off or changed, there is an answer to it that can be read, or none is due. */
 static void test_a_query_broken_at_any_byte_is_survived(void **state)
 {
@@ -504,6 +530,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_later_version_of_edns_is_told_so, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_query_gets_what_it_deserves, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_query_longer_than_any_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_query_broken_at_any_byte_is_survived, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_answers_of_others_are_cut_only_when_they_do_not_fit,

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "dns/message.h"
 #include "dns/tcp.h"
 #include "dns_query.h"
 #include "dns_upstream.h"
@@ -545,6 +546,59 @@ static void test_too_many_connections_cost_the_longest_idle_one(void **state)
     }
 }
 
+/* --- a server of connections alone, whose queries wait for what the test answers --- */
+
+static struct {
+    struct dns_tcp_conn *conn;
+    unsigned count, closed;
+} waiting;
+
+static void on_batch(void *arg)
+{
+}
+
+static void on_query(struct dns_tcp_conn *conn, const uint8_t *wire, size_t len, struct buf *out,
+                     void *arg)
+{
+    waiting.conn = conn;
+    waiting.count++;
+}
+
+static void on_closed(struct dns_tcp_conn *conn, void *arg)
+{
+    waiting.closed++;
+}
+
+static void test_a_client_that_reads_no_long_answers_is_closed(void **state)
+{
+    static const struct dns_tcp_events events = {on_batch, on_query, on_closed};
+    static const uint8_t answer[DNS_MESSAGE_MAX];
+    struct fixture *f = *state;
+    scoped(buf_done) struct buf queries = BUF_INIT;
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), small = 4096;
+    struct dns_tcp *tcp;
+
+    memset(&waiting, 0, sizeof(waiting));
+    assert_int_equal(dns_tcp_new(f->loop, 60000, &events, NULL, &tcp, NULL), 0);
+    addr.sin_port = htons(dns_tcp_port(tcp));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    for (int i = 0; i < DNS_TCP_PENDING_MAX; i++) {
+        put_tcp_query(&queries, "a.example", LDNS_RR_TYPE_A);
+    }
+    assert_int_equal(send(fd, queries.data, queries.len, 0), queries.len);
+    while (waiting.count < DNS_TCP_PENDING_MAX) {
+        loop_once(f->loop);
+    }
+    for (int i = 0; i < DNS_TCP_PENDING_MAX && !waiting.closed; i++) {
+        dns_tcp_answer(waiting.conn, answer, sizeof(answer));
+    }
+    assert_int_equal(waiting.closed, 1);
+    dns_tcp_free(tcp);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +632,8 @@ int main(void)
             test_a_connection_carries_many_queries_and_may_be_half_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence_and_garbage_end_a_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_connections_cost_the_longest_idle_one, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_client_that_reads_no_long_answers_is_closed, setup,
                                         teardown),
     };
 
