@@ -423,7 +423,8 @@ YAML
     limactl shell --workdir / p sudo tee /usr/local/bin/traffic <"$here/vm_traffic.py" >/dev/null
     limactl shell --workdir / p sudo systemd-run --quiet --unit=echo \
         python3 /usr/local/bin/traffic serve 7200
-    "$here/vm_traffic.py" wait 17200 open 60
+    # The host listens already; in the guest the server has to.
+    limactl shell --workdir / p python3 /usr/local/bin/traffic wait 7200 open 60
     "$here/vm_traffic.py" call 17200 20 20
     limactl stop p
 }
