@@ -13,8 +13,11 @@
 #include "guest.pb.h"
 #include "mux/delimited.h"
 #include "peer/client.h"
+#include "peer/gate.h"
 #include "peer/health.h"
 #include "peer/tunnel.h"
+#include "peer/wire.h"
+#include "util/file.h"
 
 #define BIG (3u << 20)
 
@@ -786,6 +789,134 @@ static void test_a_health_call_that_the_guest_never_ends_is_over_with_its_answer
     RUN_UNTIL(mux_stream_count(guest.mux) == 1); /* the events */
 }
 
+/* ---- a host's program at the gate ---- */
+
+struct visitor {
+    struct gate *gate;
+    int fd;
+    struct buf got;
+    bool ended;
+    size_t sent;
+};
+
+static void visit(struct visitor *v)
+{
+    scoped(buf_done) struct buf request = BUF_INIT;
+    struct peer_address to = {.network = PEER_NETWORK_TCP, .address = loopback, .port = 80};
+    char path[64];
+
+    *v = (struct visitor){0};
+    snprintf(path, sizeof(path), "/tmp/test_gate.%d.sock", (int)getpid());
+    assert_int_equal(gate_open(loop, path, peer, &v->gate, NULL), 0);
+    assert_int_equal(file_connect_unix_now(path, &v->fd, NULL), 0);
+    wire_put_open(&request, "Tunnel");
+    wire_put_tunnel_request(&request, &to);
+    assert_int_equal(send(v->fd, request.data, request.len, MSG_NOSIGNAL), request.len);
+}
+
+static void leave(struct visitor *v)
+{
+    gate_close(steal(v->gate));
+    fd_close(steal_fd(&v->fd));
+    buf_done(&v->got);
+}
+
+/* True, for conditions: takes what is there. */
+static bool visitor_read(struct visitor *v)
+{
+    ssize_t n;
+
+    while ((n = recv(v->fd, buf_reserve(&v->got, 65536), 65536, MSG_DONTWAIT)) > 0) {
+        buf_commit(&v->got, (size_t)n);
+    }
+    v->ended |= n == 0;
+    return true;
+}
+
+/* The same: sends what goes of @data, and then that it was all. */
+static bool visitor_send(struct visitor *v, const char *data, size_t len)
+{
+    ssize_t n = 1;
+
+    while (v->sent < len && n > 0) {
+        n = send(v->fd, data + v->sent, len - v->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        v->sent += n > 0 ? (size_t)n : 0;
+        if (v->sent == len) {
+            shutdown(v->fd, SHUT_WR);
+        }
+    }
+    return true;
+}
+
+static void visit_tunnel(struct visitor *v)
+{
+    attach(false);
+    RUN_UNTIL(stages == 1);
+    visit(v);
+    RUN_UNTIL(visitor_read(v) && v->got.len > 0); /* the reply: an empty message */
+    assert_int_equal(v->got.len, 1);
+}
+
+static void test_a_visitor_of_the_gate_talks_both_ways_to_the_guest(void **state)
+{
+    scoped(free) char *data = xcalloc(1, BIG);
+    struct visitor v;
+
+    for (size_t i = 0; i < BIG; i++) {
+        data[i] = (char)(i * 2654435761u >> 13);
+    }
+    visit_tunnel(&v);
+    RUN_UNTIL(visitor_send(&v, data, BIG) && visitor_read(&v) && v.ended);
+    assert_int_equal(v.got.len, BIG + 1);
+    assert_memory_equal(v.got.data + 1, data, BIG);
+    RUN_UNTIL(mux_stream_count(guest.mux) == 1); /* the events */
+    leave(&v);
+}
+
+static void test_a_visitor_that_goes_away_ends_its_stream(void **state)
+{
+    struct visitor v;
+
+    visit_tunnel(&v);
+    fd_close(steal_fd(&v.fd));
+    RUN_UNTIL(guest.tunnel_stream->closed);
+    leave(&v);
+}
+
+static void test_a_visitor_learns_that_the_session_has_ended(void **state)
+{
+    struct visitor v;
+
+    visit_tunnel(&v);
+    peer_detach(peer);
+    RUN_UNTIL(visitor_read(&v) && v.ended);
+    leave(&v);
+}
+
+static void test_a_gate_that_is_closed_breaks_what_goes_through_it(void **state)
+{
+    static const char data[BIG];
+    struct visitor v;
+
+    visit_tunnel(&v);
+    visitor_send(&v, data, sizeof(data)); /* and reads nothing */
+    loop_once(loop);
+    gate_close(steal(v.gate));
+    RUN_UNTIL(guest.tunnel_stream->closed);
+    leave(&v);
+}
+
+static void test_without_a_session_a_visitor_is_told_so(void **state)
+{
+    struct visitor v;
+
+    visit(&v);
+    RUN_UNTIL(visitor_read(&v) && v.ended);
+    assert_true(v.got.len > 2);
+    assert_non_null(memmem(v.got.data, v.got.len, "does not answer", 15));
+    leave(&v);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -809,6 +940,11 @@ int main(void)
         T(test_a_cancelled_tunnel_is_reset_and_never_calls_back),
         T(test_a_thousand_tunnels_leave_nothing_over),
         T(test_a_health_call_that_the_guest_never_ends_is_over_with_its_answer),
+        T(test_a_visitor_of_the_gate_talks_both_ways_to_the_guest),
+        T(test_a_visitor_that_goes_away_ends_its_stream),
+        T(test_a_visitor_learns_that_the_session_has_ended),
+        T(test_a_gate_that_is_closed_breaks_what_goes_through_it),
+        T(test_without_a_session_a_visitor_is_told_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
