@@ -64,10 +64,18 @@ static void child_free(struct child *child)
     free(child);
 }
 
+/* One that has just been forked has no group of its own yet. */
+static void signal_group(pid_t leader, int signal)
+{
+    if (kill(-leader, signal) < 0) {
+        kill(leader, signal);
+    }
+}
+
 void child_kill(struct child *child, int signal)
 {
     if (child->pid > 0) {
-        kill(-child->pid, signal);
+        signal_group(child->pid, signal);
     }
 }
 
@@ -154,9 +162,10 @@ static void ended(struct child *child, int status)
 {
     void (*exited)(int status, void *arg) = child->exited;
     void *arg = child->arg;
-    bool open = child->watch && read_output(child);
+    bool open;
 
-    child->pid = 0;
+    child->pid = 0; /* the number may be another one's by now: output() must not signal it */
+    open = child->watch && read_output(child);
     child->output = NULL;
     if (!open) {
         child_free(child);
@@ -246,7 +255,7 @@ int process_start(struct children *children, const struct spawn_options *options
 
 void process_kill(const struct process *process, int signal)
 {
-    kill(-process->pid, signal);
+    signal_group(process->pid, signal);
 }
 
 void process_release(struct process *process)
@@ -264,10 +273,11 @@ static void _noreturn_ run_child(const struct children *children,
     scoped(fd_close) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int r;
 
-    spawn_reset(&children->limits);
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
+    spawn_close_others(-1);
+    spawn_reset(&children->limits);
     r = spawn_become(options->as);
     if (r < 0) {
         log_error("becoming '%s': %s", options->as->name, strerror(-r));

@@ -429,6 +429,9 @@ static void refuse(struct exec *exec)
     case SPAWN_STEP_TERMINAL:
         text = xasprintf("taking the terminal: %s", strerror(error));
         break;
+    case SPAWN_STEP_FDS:
+        text = xasprintf("passing its descriptors on: %s", strerror(error));
+        break;
     default:
         text = xasprintf("becoming the user: %s", strerror(error));
         break;

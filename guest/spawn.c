@@ -5,6 +5,7 @@
  */
 #include "spawn.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
@@ -80,26 +82,64 @@ static _noreturn_ void fail(int status_fd, enum spawn_step step, int error)
     _exit(STATUS_NOEXEC);
 }
 
-/* The descriptors may be 0 to 2 themselves: they go above those first. */
-static void place_fds(const int fds[3])
+/* The descriptors may be 0 to 2 themselves: they go above those first. 0 or -errno. */
+static int place_fds(const int fds[3])
 {
     int high[3];
 
     for (int i = 0; i < 3; i++) {
         high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+        if (high[i] < 0) {
+            return -errno;
+        }
     }
     for (int i = 0; i < 3; i++) {
-        dup2(high[i], i);
+        if (dup2(high[i], i) < 0) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* Before Linux 5.9. */
+static void close_listed(int keep_fd)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        int fd = atoi(entry->d_name); /* 0 of "." and ".." */
+
+        if (fd > STDERR_FILENO && fd != keep_fd && fd != dirfd(dir)) {
+            close(fd);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+void spawn_close_others(int keep_fd)
+{
+    unsigned keep = (unsigned)MAX(keep_fd, STDERR_FILENO), first = STDERR_FILENO + 1;
+
+    if ((keep > first && syscall(SYS_close_range, first, keep - 1, 0) < 0) ||
+        syscall(SYS_close_range, keep + 1, ~0u, 0) < 0) {
+        close_listed(keep_fd);
     }
 }
 
 static _noreturn_ void run_child(const struct spawn_limits *limits,
                                  const struct spawn_options *options, int status_fd)
 {
-    int r;
+    int r = place_fds(options->fds);
 
+    if (r < 0) {
+        fail(status_fd, SPAWN_STEP_FDS, -r);
+    }
+    spawn_close_others(status_fd);
     spawn_reset(limits);
-    if (options->terminal && ioctl(options->fds[0], TIOCSCTTY, 0) < 0) {
+    if (options->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0) {
         fail(status_fd, SPAWN_STEP_TERMINAL, errno);
     }
     r = spawn_become(options->as);
@@ -109,7 +149,6 @@ static _noreturn_ void run_child(const struct spawn_limits *limits,
     if (chdir(options->dir) < 0 && (!options->dir_optional || chdir("/") < 0)) {
         fail(status_fd, SPAWN_STEP_DIR, errno);
     }
-    place_fds(options->fds);
     setenv("PATH", path_of(options->envp), 1); /* for the search; the program gets @envp */
     execvpe(options->path, (char *const *)options->argv, (char *const *)options->envp);
     fail(status_fd, SPAWN_STEP_EXEC, errno);

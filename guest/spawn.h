@@ -27,6 +27,7 @@ enum spawn_step {
     SPAWN_STEP_USER = 1, /* becoming the user */
     SPAWN_STEP_DIR,      /* entering the folder */
     SPAWN_STEP_TERMINAL,
+    SPAWN_STEP_FDS, /* placing the descriptors */
     SPAWN_STEP_EXEC,
 };
 
@@ -43,14 +44,20 @@ struct spawn_options {
     const struct spawn_identity *as; /* NULL: as we are */
     const char *dir;
     bool dir_optional; /* "/" instead when it cannot be entered */
-    int fds[3];        /* become 0, 1 and 2; all others are closed on exec */
+    int fds[3];        /* become 0, 1 and 2; all others are closed */
     bool terminal;     /* fds[0] is one: it becomes the session's */
 };
 
 /* The limits that hold now. */
 void spawn_limits_take(struct spawn_limits *ret);
 /*
- * In the child, first of all: a session of its own, no signal blocked or ignored, @limits, an
+ * In the child, before spawn_reset(): closes all descriptors but 0 to 2 and @keep_fd (-1: none).
+ * What comes before the program is executed may wait for ever, and would keep connections open that
+ * we have closed long since; and it needs descriptors below the limit that it gets back.
+ */
+void spawn_close_others(int keep_fd);
+/*
+ * In the child: a session of its own, no signal blocked or ignored, @limits, an
  * ordinary rank for the out-of-memory killer, umask 022.
  */
 void spawn_reset(const struct spawn_limits *limits);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -12,6 +13,8 @@
 #include "loop.h"
 
 #define FLOOD (1u << 20)
+#define FEW   32
+#define MANY  64
 #define TURN  (256u << 10) /* bytes after which others must have had their turn */
 
 struct fixture {
@@ -89,11 +92,124 @@ static void test_flood_of_output_leaves_others_their_turn(void **state)
     close(own);
 }
 
+/* Says to whom starts it how many descriptors it has besides 0 to 2. */
+static int count(void)
+{
+    char got = '0';
+
+    for (int fd = 3; fd < MANY; fd++) {
+        got += fcntl(fd, F_GETFD) >= 0;
+    }
+    return write(STDOUT_FILENO, &got, 1) == 1 ? 0 : 1;
+}
+
+static void on_ended(const struct process_end *end, void *arg)
+{
+    *(struct process_end *)arg = *end;
+}
+
+/* Started with a pipe as its output, whose other end is in *ret_fd. */
+static struct process *start(struct children *children, const char *what, struct process_end *end,
+                             int *ret_fd)
+{
+    const char *const argv[] = {"/proc/self/exe", what, NULL};
+    static const char *const envp[] = {NULL};
+    struct spawn_options options = {.path = argv[0], .argv = argv, .envp = envp, .dir = "/"};
+    struct process *process;
+    int fds[2], status_fd;
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    options.fds[0] = options.fds[1] = options.fds[2] = fds[1];
+    assert_int_equal(process_start(children, &options, on_ended, end, &process, &status_fd, NULL),
+                     0);
+    close(fds[1]);
+    close(status_fd);
+    *ret_fd = fds[0];
+    return process;
+}
+
+/* The limit that the child gets back is below the numbers of our descriptors. */
+static void test_process_gets_its_descriptors_and_no_other_however_many_are_open(void **state)
+{
+    struct rlimit before, few, many;
+    struct loop *loop = loop_new();
+    struct process_end end = {.status = -1};
+    struct process *process;
+    struct children *children;
+    int held[MANY], fd;
+    siginfo_t info;
+    char got = 0;
+
+    alarm(60);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = many = before;
+    few.rlim_cur = FEW;
+    many.rlim_cur = 2 * MANY;
+    setrlimit(RLIMIT_NOFILE, &few);
+    children = children_new(loop);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        held[i] = dup(STDERR_FILENO); /* and without O_CLOEXEC */
+    }
+    process = start(children, "count", &end, &fd);
+    assert_int_equal(read(fd, &got, 1), 1);
+    assert_int_equal(got, '0');
+    assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
+    children_reap(children);
+    assert_int_equal(end.status, 0);
+    for (size_t i = 0; i < MANY; i++) {
+        close(held[i]);
+    }
+    setrlimit(RLIMIT_NOFILE, &before);
+    close(fd);
+    process_release(process);
+    children_free(children);
+    loop_free(loop);
+}
+
+/* It may have no group of its own yet. */
+static void test_process_that_was_just_started_can_be_signalled(void **state)
+{
+    struct loop *loop = loop_new();
+    struct children *children = children_new(loop);
+
+    alarm(60);
+    for (int i = 0; i < 20; i++) {
+        struct process_end end = {.status = -1};
+        struct process *process;
+        siginfo_t info;
+        int fd;
+
+        process = start(children, "wait", &end, &fd);
+        process_kill(process, SIGHUP);
+        assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
+        children_reap(children);
+        assert_int_equal(end.signal, SIGHUP);
+        close(fd);
+        process_release(process);
+    }
+    children_free(children);
+    loop_free(loop);
+}
+
+static int wait_for_signal(void)
+{
+    alarm(60);
+    return pause();
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flood_of_output_leaves_others_their_turn),
+        cmocka_unit_test(test_process_gets_its_descriptors_and_no_other_however_many_are_open),
+        cmocka_unit_test(test_process_that_was_just_started_can_be_signalled),
     };
 
-    return argc > 1 ? flood() : cmocka_run_group_tests(tests, NULL, NULL);
+    if (argc > 1) {
+        return strcmp(argv[1], "flood") == 0   ? flood()
+               : strcmp(argv[1], "count") == 0 ? count()
+                                               : wait_for_signal();
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
