@@ -191,6 +191,11 @@ class Lima:
     def shell(self, *args):
         return self("shell", "--workdir", "/", NAME, *args)
 
+    def restart_agent(self, script):
+        """By ssh: a command of the agent's would end with it."""
+        self("shell", "--transport", "ssh", "--workdir", "/", NAME, "sudo", "sh", "-c",
+             script + "; systemctl daemon-reload; systemctl restart lima-guestagent")
+
     def agent_pid(self):
         with open(os.path.join(self.dir, "ha.pid")) as f:
             return int(f.read())
@@ -387,14 +392,13 @@ def bench_port_discovery(lima):
     bench_ports("BPF")
     bench_ports("BPF", "udp", 20200, aim="settles for 100 ms")
     bench_storm(lima)
-    lima.shell("sudo", "sh", "-c", "d=/run/systemd/system/lima-guestagent.service.d; mkdir -p $d;"
-               "printf '[Service]\\nExecStart=\\nExecStart=%s run --no-bpf\\n' $(command -v lima-guestagent)"
-               " >$d/no-bpf.conf; systemctl daemon-reload; systemctl restart lima-guestagent")
+    lima.restart_agent("d=/run/systemd/system/lima-guestagent.service.d; mkdir -p $d;"
+                       "printf '[Service]\\nExecStart=\\nExecStart=%s run --no-bpf\\n' "
+                       "$(command -v lima-guestagent) >$d/no-bpf.conf")
     wait_control()
     bench_ports("fallback", base=20400, aim="the fallback has none")
     bench_ports("fallback", "udp", 20600, count=20, aim="the fallback has none")
-    lima.shell("sudo", "sh", "-c", "rm -r /run/systemd/system/lima-guestagent.service.d;"
-               "systemctl daemon-reload; systemctl restart lima-guestagent")
+    lima.restart_agent("rm -r /run/systemd/system/lima-guestagent.service.d")
     wait_control()
 
 
