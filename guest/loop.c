@@ -3,13 +3,21 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 #include "base/alloc.h"
+#include "base/log.h"
+
+#define EVENTS_MAX 64 /* taken in one round */
 
 struct loop_watch {
     struct loop *loop;
-    size_t index; /* into fds[] and watches[] */
     int fd;
+    short events;  /* 0: not in the epoll set */
+    short revents; /* of this round, not told yet */
     loop_watch_fn *fn;
     void *arg;
 };
@@ -23,17 +31,19 @@ struct loop_timer {
 };
 
 struct loop {
-    struct pollfd *fds;
-    struct loop_watch **watches; /* same indexes; NULL: freed during this round */
-    size_t count;
-    size_t fds_cap;
-    size_t watches_cap;
+    int epoll_fd;
+    struct loop_watch *ready[EVENTS_MAX]; /* of this round; NULL: freed during it */
+    size_t ready_count;
     struct loop_timer *timers;
     loop_fn *prepare;
     void *prepare_arg;
-    bool holes;
     bool quit;
 };
+
+/* One set of bits serves poll(2) and epoll(7). */
+static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLHUP == EPOLLHUP &&
+                  POLLERR == EPOLLERR && POLLPRI == EPOLLPRI,
+              "events of epoll are those of poll");
 
 uint64_t loop_now_us(void)
 {
@@ -45,7 +55,13 @@ uint64_t loop_now_us(void)
 
 struct loop *loop_new(void)
 {
-    return xnew(struct loop);
+    struct loop *loop = xnew(struct loop);
+
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->epoll_fd < 0) {
+        abort(); /* as out of memory: nothing else makes it fail when a process begins */
+    }
+    return loop;
 }
 
 void loop_free(struct loop *loop)
@@ -54,8 +70,7 @@ void loop_free(struct loop *loop)
         return;
     }
     assert(!loop->timers);
-    free(loop->fds);
-    free(loop->watches);
+    close(loop->epoll_fd);
     free(loop);
 }
 
@@ -76,30 +91,29 @@ struct loop_watch *loop_watch_new(struct loop *loop, int fd, short events, loop_
     struct loop_watch *watch = xnew(struct loop_watch);
 
     assert(fd >= 0);
-    array_reserve(loop->fds, loop->fds_cap, loop->count + 1);
-    array_reserve(loop->watches, loop->watches_cap, loop->count + 1);
-    *watch =
-        (struct loop_watch){.loop = loop, .index = loop->count, .fd = fd, .fn = fn, .arg = arg};
-    loop->watches[loop->count] = watch;
-    loop->fds[loop->count] = (struct pollfd){.fd = -1};
-    loop->count++;
+    *watch = (struct loop_watch){.loop = loop, .fd = fd, .fn = fn, .arg = arg};
     loop_watch_set(watch, events);
     return watch;
 }
 
 void loop_watch_set(struct loop_watch *watch, short events)
 {
-    struct pollfd *slot = &watch->loop->fds[watch->index];
+    struct epoll_event event = {.events = (uint16_t)events, .data.ptr = watch};
+    int op = !events ? EPOLL_CTL_DEL : watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
-    /* poll(2) reports hang-ups of a descriptor that asks for nothing; a negative one is skipped. */
-    slot->fd = events ? watch->fd : -1;
-    slot->events = events;
-    slot->revents &= (short)(events ? events | POLLHUP | POLLERR | POLLNVAL : 0);
+    if (events == watch->events) {
+        return;
+    }
+    if (epoll_ctl(watch->loop->epoll_fd, op, watch->fd, &event) < 0) {
+        log_error("watching descriptor %d: %s", watch->fd, strerror(errno));
+    }
+    watch->events = events;
+    watch->revents &= (short)(events ? events | POLLHUP | POLLERR : 0);
 }
 
 short loop_watch_events(const struct loop_watch *watch)
 {
-    return watch->loop->fds[watch->index].events;
+    return watch->events;
 }
 
 void loop_watch_free(struct loop_watch *watch)
@@ -109,30 +123,14 @@ void loop_watch_free(struct loop_watch *watch)
     if (!watch) {
         return;
     }
+    loop_watch_set(watch, 0);
     loop = watch->loop;
-    loop->watches[watch->index] = NULL;
-    loop->fds[watch->index] = (struct pollfd){.fd = -1};
-    loop->holes = true;
-    free(watch);
-}
-
-static void close_holes(struct loop *loop)
-{
-    size_t kept = 0;
-
-    if (!loop->holes) {
-        return;
-    }
-    for (size_t i = 0; i < loop->count; i++) {
-        if (loop->watches[i]) {
-            loop->watches[kept] = loop->watches[i];
-            loop->fds[kept] = loop->fds[i];
-            loop->watches[kept]->index = kept;
-            kept++;
+    for (size_t i = 0; i < loop->ready_count; i++) {
+        if (loop->ready[i] == watch) {
+            loop->ready[i] = NULL;
         }
     }
-    loop->count = kept;
-    loop->holes = false;
+    free(watch);
 }
 
 struct loop_timer *loop_timer_new(struct loop *loop, loop_fn *fn, void *arg)
@@ -213,22 +211,38 @@ static void fire_timers(struct loop *loop)
 
 static void dispatch(struct loop *loop)
 {
-    size_t count = loop->count;
+    for (size_t i = 0; i < loop->ready_count && !loop->quit; i++) {
+        struct loop_watch *watch = loop->ready[i];
+        short revents = watch ? watch->revents : 0;
 
-    for (size_t i = 0; i < count && !loop->quit; i++) {
-        short revents = loop->fds[i].revents;
-
-        if (loop->watches[i] && revents) {
-            loop->fds[i].revents = 0;
-            loop->watches[i]->fn(loop->watches[i]->fd, revents, loop->watches[i]->arg);
+        if (revents) {
+            watch->revents = 0;
+            watch->fn(watch->fd, revents, watch->arg);
         }
     }
+    loop->ready_count = 0;
+}
+
+static int wait_ready(struct loop *loop)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int n = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, wait_ms(loop));
+
+    if (n < 0) {
+        return errno == EINTR ? 0 : -errno;
+    }
+    for (int i = 0; i < n; i++) {
+        loop->ready[i] = events[i].data.ptr;
+        loop->ready[i]->revents = (short)events[i].events;
+    }
+    loop->ready_count = (size_t)n;
+    return 0;
 }
 
 int loop_run(struct loop *loop)
 {
     while (!loop->quit) {
-        int n;
+        int r;
 
         if (loop->prepare) {
             loop->prepare(loop->prepare_arg);
@@ -236,14 +250,11 @@ int loop_run(struct loop *loop)
         if (loop->quit) {
             break;
         }
-        close_holes(loop);
-        n = poll(loop->fds, loop->count, wait_ms(loop));
-        if (n < 0 && errno != EINTR) {
-            return -errno;
+        r = wait_ready(loop);
+        if (r < 0) {
+            return r;
         }
-        if (n > 0) {
-            dispatch(loop);
-        }
+        dispatch(loop);
         fire_timers(loop);
     }
     loop->quit = false;

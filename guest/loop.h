@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one loop of the guest agent: descriptors and timers over poll(2). Single-threaded; every
- * other module of this folder hangs its callbacks here and nothing else blocks.
+ * The one loop of the guest agent: descriptors and timers over epoll(7), which costs the same
+ * however many descriptors wait. Single-threaded; every other module of this folder hangs its
+ * callbacks here and nothing else blocks.
  *
  * Watches and timers may be made, changed and freed inside any callback, their own included.
  */
@@ -27,11 +28,13 @@ SCOPED_PTR(struct loop, loop_free)
 
 /* Called each time before the loop would wait; for output that is gathered during a round. */
 void loop_set_prepare(struct loop *loop, loop_fn *fn, void *arg);
-/* Runs until loop_quit(). -errno when poll(2) itself fails. */
+/* Runs until loop_quit(). -errno when waiting itself fails. */
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop);
 
-/* @fd is borrowed: free the watch before closing it. @events 0 ignores the descriptor altogether.
+/*
+ * @fd is borrowed, has one watch only, and is none of a regular file: free the watch before closing
+ * it. @events 0 ignores the descriptor altogether, its hang-up too.
  */
 struct loop_watch *loop_watch_new(struct loop *loop, int fd, short events, loop_watch_fn *fn,
                                   void *arg);

@@ -250,8 +250,9 @@ def print_stages(lima, title):
 
 
 def start_guest_server(lima):
-    proc = subprocess.Popen([lima.limactl, "shell", "--workdir", "/", NAME, "python3", "-c",
-                             "exec(__import__('sys').stdin.read())"],
+    # By ssh: it has to outlive the guest agent.
+    proc = subprocess.Popen([lima.limactl, "shell", "--transport", "ssh", "--workdir", "/", NAME,
+                             "python3", "-c", "exec(__import__('sys').stdin.read())"],
                             env=lima.env, stdin=subprocess.PIPE, text=True)
     proc.stdin.write(GUEST)
     proc.stdin.close()
