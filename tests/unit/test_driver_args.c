@@ -81,6 +81,37 @@ static void test_args_of_a_direct_kernel_boot_under_tcg(void **state)
     assert_golden("x86_64_tcg_kernel", &in);
 }
 
+static void assert_append(const struct qemu_args *in, const char *want)
+{
+    scoped(strv_done) struct strv argv = STRV_INIT;
+
+    assert_int_equal(qemu_args_build(in, &argv, NULL), 0);
+    for (size_t i = 0; i < argv.len; i++) {
+        if (str_eq(argv.items[i], "-append")) {
+            assert_string_equal(argv.items[i + 1], want);
+            return;
+        }
+    }
+    assert_string_equal("", want);
+}
+
+static void test_args_rely_on_the_tsc_of_emulated_cpus_unless_the_image_says_otherwise(void **state)
+{
+    struct config config = config_of("x86_64");
+    struct qemu_args tcg = args_of(&config, "tcg"), kvm = args_of(&config, "kvm");
+
+    tcg.has_kernel = kvm.has_kernel = true;
+    assert_append(&tcg, "tsc=reliable");
+    assert_append(&kvm, "");
+    tcg.kernel_cmdline = kvm.kernel_cmdline = "quiet";
+    assert_append(&tcg, "quiet tsc=reliable");
+    assert_append(&kvm, "quiet");
+    tcg.kernel_cmdline = "tsc=unstable";
+    assert_append(&tcg, "tsc=unstable");
+    tcg.kernel_cmdline = "clocksource=hpet";
+    assert_append(&tcg, "clocksource=hpet");
+}
+
 static void test_args_of_a_legacy_bios_guest_with_an_iso(void **state)
 {
     struct config config = config_of("x86_64");
@@ -181,6 +212,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_args_of_a_uefi_guest_under_kvm),
         cmocka_unit_test(test_args_of_a_direct_kernel_boot_under_tcg),
+        cmocka_unit_test(
+            test_args_rely_on_the_tsc_of_emulated_cpus_unless_the_image_says_otherwise),
         cmocka_unit_test(test_args_of_a_legacy_bios_guest_with_an_iso),
         cmocka_unit_test(test_args_of_vsock_by_the_kernel_and_by_a_program),
         cmocka_unit_test(test_vsock_addresses_are_usable_and_differ),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/qemu/args.h"
 
+#include <string.h>
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "instance/layout.h"
@@ -208,16 +209,31 @@ static void add_seed(const struct qemu_args *in, const struct qemu_arch *arch, s
     strv_addf(v, "%s,drive=seed,serial=cidata", arch->blk);
 }
 
+/*
+ * Linux takes the time stamp counters of several emulated CPUs for unsynchronized and reads the
+ * HPET instead, which costs an exit from translated code at each look at the clock. QEMU derives
+ * all of them from one clock (cpu_get_ticks), so they may be relied on.
+ */
+static const char *clock_option(const struct qemu_args *in)
+{
+    bool emulated = str_eq(in->accel, "tcg") && str_eq(in->config->arch, "x86_64");
+    bool decided = strstr(in->kernel_cmdline, "tsc=") || strstr(in->kernel_cmdline, "clocksource=");
+
+    return emulated && !decided ? "tsc=reliable" : "";
+}
+
 static void add_kernel(const struct qemu_args *in, struct strv *v)
 {
     if (!in->has_kernel) {
         return;
     }
     scoped(free) char *kernel = path_join(in->dir, LAYOUT_KERNEL);
+    const char *clock = clock_option(in), *space = *in->kernel_cmdline && *clock ? " " : "";
 
     strv_add_all(v, "-kernel", kernel, NULL);
-    if (*in->kernel_cmdline) {
-        strv_add_all(v, "-append", in->kernel_cmdline, NULL);
+    if (*in->kernel_cmdline || *clock) {
+        strv_add(v, "-append");
+        strv_addf(v, "%s%s%s", in->kernel_cmdline, space, clock);
     }
     if (in->has_initrd) {
         scoped(free) char *initrd = path_join(in->dir, LAYOUT_INITRD);
