@@ -265,7 +265,9 @@ def wait_connect(port, patience=60):
     deadline = time.monotonic() + patience
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port), 5)
+            s = socket.create_connection(("127.0.0.1", port), 5)
+            s.settimeout(120)  # the slowest of sixteen over ssh
+            return s
         except OSError:
             if time.monotonic() > deadline:
                 raise
