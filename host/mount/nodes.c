@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount/nodes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include "base/alloc.h"
+
+#define FD_MAX_DEFAULT 512
+#define DEVICE_SHIFT   48 /* st_ino of other devices than the root's: their number goes on top */
+#define DEVICES_MAX    256
+
+struct nodes {
+    const struct tree *tree;
+    struct journal *journal; /* NULL: nothing is kept */
+    struct node *root;
+    struct node **by_id; /* [id]; NULL: free */
+    size_t by_id_len, by_id_cap;
+    uint64_t *free_ids;
+    size_t free_count, free_cap;
+    uint64_t generation;
+    struct node **hash; /* a power of two */
+    size_t hash_len;
+    size_t count;
+    struct node *oldest, *newest;
+    size_t fd_count, fd_max;
+    size_t writers;
+    uint64_t devices[DEVICES_MAX];
+    size_t device_count;
+};
+
+/* --- identity --- */
+
+static size_t hash_of(const struct nodes *nodes, uint64_t dev, uint64_t ino)
+{
+    uint64_t h = (ino ^ (dev << 32)) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (h >> 20) & (nodes->hash_len - 1);
+}
+
+static struct node *find_identity(const struct nodes *nodes, uint64_t dev, uint64_t ino,
+                                  uint64_t born_ns)
+{
+    struct node *node = nodes->hash[hash_of(nodes, dev, ino)];
+
+    while (node && (node->ino != ino || node->dev != dev || node->born_ns != born_ns)) {
+        node = node->next;
+    }
+    return node;
+}
+
+static void hash_put(struct nodes *nodes, struct node *node)
+{
+    struct node **slot = &nodes->hash[hash_of(nodes, node->dev, node->ino)];
+
+    node->next = *slot;
+    *slot = node;
+}
+
+static void hash_remove(struct nodes *nodes, struct node *node)
+{
+    struct node **slot = &nodes->hash[hash_of(nodes, node->dev, node->ino)];
+
+    while (*slot != node) {
+        slot = &(*slot)->next;
+    }
+    *slot = node->next;
+}
+
+static void hash_grow(struct nodes *nodes)
+{
+    if (nodes->count + 1 < nodes->hash_len) {
+        return;
+    }
+    free(nodes->hash);
+    nodes->hash_len *= 2;
+    nodes->hash = xnew_n(struct node *, nodes->hash_len);
+    for (size_t i = 0; i < nodes->by_id_len; i++) {
+        if (nodes->by_id[i]) {
+            hash_put(nodes, nodes->by_id[i]);
+        }
+    }
+}
+
+/* 0 for the root's own device. Beyond the table numbers may be shared, as they are by stat(2). */
+static uint64_t device_index(struct nodes *nodes, uint64_t dev)
+{
+    for (size_t i = 0; i < nodes->device_count; i++) {
+        if (nodes->devices[i] == dev) {
+            return i;
+        }
+    }
+    if (nodes->device_count == DEVICES_MAX) {
+        return DEVICES_MAX - 1;
+    }
+    nodes->devices[nodes->device_count] = dev;
+    return nodes->device_count++;
+}
+
+static void from_statx(struct nodes *nodes, const struct statx *stx, struct node_stat *ret)
+{
+    uint64_t dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
+    bool born = stx->stx_mask & STATX_BTIME;
+
+    *ret = (struct node_stat){
+        .dev = dev,
+        .ino = stx->stx_ino,
+        .born_ns =
+            born ? (uint64_t)stx->stx_btime.tv_sec * 1000000000 + stx->stx_btime.tv_nsec : 0,
+        .st = {.st_ino = stx->stx_ino ^ (device_index(nodes, dev) << DEVICE_SHIFT),
+               .st_mode = stx->stx_mode,
+               .st_nlink = stx->stx_nlink,
+               .st_uid = stx->stx_uid,
+               .st_gid = stx->stx_gid,
+               .st_rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor),
+               .st_size = (off_t)stx->stx_size,
+               .st_blocks = (blkcnt_t)stx->stx_blocks,
+               .st_blksize = (blksize_t)stx->stx_blksize,
+               .st_atim = {stx->stx_atime.tv_sec, stx->stx_atime.tv_nsec},
+               .st_mtim = {stx->stx_mtime.tv_sec, stx->stx_mtime.tv_nsec},
+               .st_ctim = {stx->stx_ctime.tv_sec, stx->stx_ctime.tv_nsec}},
+    };
+}
+
+int nodes_stat_at(struct nodes *nodes, int dir_fd, const char *name, struct node_stat *ret)
+{
+    int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
+    struct statx stx;
+
+    if (*name && !tree_is_name(name)) {
+        return -EINVAL;
+    }
+    if (statx(dir_fd, name, flags, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0) {
+        return -errno;
+    }
+    from_statx(nodes, &stx, ret);
+    return 0;
+}
+
+/* --- descriptors --- */
+
+static void unlist(struct nodes *nodes, struct node *node)
+{
+    if (!node->listed) {
+        return;
+    }
+    *(node->older ? &node->older->newer : &nodes->oldest) = node->newer;
+    *(node->newer ? &node->newer->older : &nodes->newest) = node->older;
+    node->older = node->newer = NULL;
+    node->listed = false;
+}
+
+static void list_newest(struct nodes *nodes, struct node *node)
+{
+    if (nodes->newest == node) {
+        return;
+    }
+    unlist(nodes, node);
+    node->older = nodes->newest;
+    *(nodes->newest ? &nodes->newest->newer : &nodes->oldest) = node;
+    nodes->newest = node;
+    node->listed = true;
+}
+
+static void drop_fd(struct nodes *nodes, int *fd)
+{
+    if (*fd >= 0) {
+        close(steal_fd(fd));
+        nodes->fd_count--;
+    }
+}
+
+static void drop_io(struct nodes *nodes, struct node *node)
+{
+    if (node->io_fd >= 0 && node->io_writes) {
+        nodes->writers--;
+    }
+    node->io_writes = false;
+    drop_fd(nodes, &node->io_fd);
+}
+
+static void drop_fds(struct nodes *nodes, struct node *node)
+{
+    drop_io(nodes, node);
+    if (!node->pinned) {
+        drop_fd(nodes, &node->path_fd);
+    }
+    if (node->path_fd < 0) {
+        unlist(nodes, node);
+    }
+}
+
+/* Not those of @keep, which is in use, nor the root's. */
+static void make_room(struct nodes *nodes, const struct node *keep)
+{
+    struct node *node = nodes->oldest;
+
+    while (node && nodes->fd_count >= nodes->fd_max) {
+        struct node *newer = node->newer;
+
+        if (node != keep) {
+            drop_fds(nodes, node);
+            if (node->listed) { /* pinned: not to be looked at each time */
+                unlist(nodes, node);
+            }
+        }
+        node = newer;
+    }
+}
+
+static void hold(struct nodes *nodes, struct node *node, int *slot, int fd)
+{
+    make_room(nodes, node);
+    *slot = fd;
+    nodes->fd_count++;
+    list_newest(nodes, node);
+}
+
+static int check_same(struct nodes *nodes, const struct node *node, int fd)
+{
+    struct node_stat st;
+    int r = nodes_stat_at(nodes, fd, "", &st);
+
+    if (r < 0) {
+        return r;
+    }
+    return st.ino == node->ino && st.dev == node->dev && st.born_ns == node->born_ns ? 0 : -ESTALE;
+}
+
+#define DEPTH_MAX 4096
+
+/* Folders on the way are opened from the first that is open, downwards. */
+int nodes_path_fd(struct nodes *nodes, struct node *node)
+{
+    struct node *chain[DEPTH_MAX];
+    size_t depth = 0;
+    int fd, r;
+
+    for (; node->path_fd < 0; node = node->parent) {
+        if (!node->parent || depth == DEPTH_MAX) {
+            return -ESTALE;
+        }
+        chain[depth++] = node;
+    }
+    list_newest(nodes, node);
+    while (depth > 0) {
+        int dir_fd = node->path_fd;
+
+        node = chain[--depth];
+        fd = tree_open_at(nodes->tree, dir_fd, node->name, O_PATH, 0);
+        if (fd < 0) {
+            return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
+        }
+        r = check_same(nodes, node, fd);
+        if (r < 0) {
+            close(fd);
+            return r;
+        }
+        hold(nodes, node, &node->path_fd, fd);
+    }
+    return node->path_fd;
+}
+
+/* A file of ours whose mode forbids us what the guest was allowed when it was opened or made. */
+static int open_against_mode(int path_fd, int flags)
+{
+    char path[TREE_FD_PATH_MAX];
+    struct stat st;
+    int fd;
+
+    if (fstat(path_fd, &st) < 0 || st.st_uid != geteuid()) {
+        return -EACCES;
+    }
+    tree_fd_path(path_fd, path);
+    if (chmod(path, (st.st_mode & 07777) | S_IRUSR | S_IWUSR) < 0) {
+        return -EACCES;
+    }
+    fd = tree_reopen(path_fd, flags);
+    chmod(path, st.st_mode & 07777);
+    return fd;
+}
+
+static int open_io(struct nodes *nodes, struct node *node, bool writing)
+{
+    int flags = writing ? O_RDWR : O_RDONLY;
+    int path_fd = nodes_path_fd(nodes, node);
+    int fd;
+
+    if (path_fd < 0) {
+        return path_fd;
+    }
+    fd = tree_reopen(path_fd, flags);
+    if (fd == -EACCES) {
+        fd = open_against_mode(path_fd, flags);
+    }
+    return fd;
+}
+
+int nodes_io_fd(struct nodes *nodes, struct node *node, bool writing)
+{
+    struct node_stat st;
+    int fd;
+
+    if (!node->mode && nodes_stat(nodes, node, &st) == 0) {
+        node->mode = st.st.st_mode & S_IFMT;
+    }
+    if (!S_ISREG(node->mode)) {
+        return S_ISDIR(node->mode) ? -EISDIR : -EINVAL;
+    }
+    if (node->io_fd >= 0 && (node->io_writes || !writing)) {
+        list_newest(nodes, node);
+        return node->io_fd;
+    }
+    fd = open_io(nodes, node, writing);
+    if (fd < 0) {
+        return fd;
+    }
+    nodes_give_io_fd(nodes, node, fd, writing);
+    return fd;
+}
+
+void nodes_give_io_fd(struct nodes *nodes, struct node *node, int take_fd, bool writes)
+{
+    drop_io(nodes, node);
+    hold(nodes, node, &node->io_fd, take_fd);
+    node->io_writes = writes;
+    nodes->writers += writes;
+}
+
+bool nodes_end_writing(struct nodes *nodes)
+{
+    bool any = nodes->writers > 0;
+
+    for (struct node *node = nodes->newest; node && nodes->writers > 0; node = node->older) {
+        if (!node->io_writes) {
+            continue;
+        }
+        if (node->path_fd < 0) {
+            int fd = tree_reopen(node->io_fd, O_PATH);
+
+            if (fd >= 0) {
+                node->path_fd = fd;
+                nodes->fd_count++;
+            }
+        }
+        drop_io(nodes, node);
+    }
+    return any;
+}
+
+int nodes_stat(struct nodes *nodes, struct node *node, struct node_stat *ret)
+{
+    int fd = node->io_fd >= 0 ? node->io_fd : node->path_fd;
+    int dir_fd, r;
+
+    if (fd >= 0) {
+        return nodes_stat_at(nodes, fd, "", ret);
+    }
+    if (!node->parent) {
+        return -ESTALE;
+    }
+    dir_fd = nodes_path_fd(nodes, node->parent);
+    if (dir_fd < 0) {
+        return dir_fd;
+    }
+    r = nodes_stat_at(nodes, dir_fd, node->name, ret);
+    if (r < 0) {
+        return r == -ENOENT ? -ESTALE : r;
+    }
+    return ret->ino == node->ino && ret->dev == node->dev && ret->born_ns == node->born_ns
+               ? 0
+               : -ESTALE;
+}
+
+/* --- the table --- */
+
+static struct node *add(struct nodes *nodes, uint64_t id, uint64_t generation, uint64_t dev,
+                        uint64_t ino, uint64_t born_ns)
+{
+    struct node *node = xnew(struct node);
+
+    *node = (struct node){.id = id,
+                          .generation = generation,
+                          .dev = dev,
+                          .ino = ino,
+                          .born_ns = born_ns,
+                          .path_fd = -1,
+                          .io_fd = -1};
+    if (id >= nodes->by_id_len) {
+        array_reserve(nodes->by_id, nodes->by_id_cap, id + 1);
+        memset(nodes->by_id + nodes->by_id_len, 0,
+               (id + 1 - nodes->by_id_len) * sizeof(nodes->by_id[0]));
+        nodes->by_id_len = id + 1;
+    }
+    hash_grow(nodes);
+    nodes->by_id[id] = node;
+    nodes->count++;
+    hash_put(nodes, node);
+    return node;
+}
+
+static void set_name(struct node *node, struct node *parent, const char *name)
+{
+    char *copy = xstrdup(name);
+
+    if (parent) {
+        parent->children++;
+    }
+    if (node->parent) {
+        node->parent->children--;
+    }
+    node->parent = parent;
+    free(node->name);
+    node->name = copy;
+}
+
+static void remove_node(struct nodes *nodes, struct node *node)
+{
+    node->pinned = false;
+    drop_fds(nodes, node);
+    unlist(nodes, node);
+    hash_remove(nodes, node);
+    nodes->by_id[node->id] = NULL;
+    nodes->count--;
+    free(node->name);
+    free(node);
+}
+
+/* Up the tree: a folder that was forgotten stays for what is in it. */
+static void collect(struct nodes *nodes, struct node *node)
+{
+    while (node && node != nodes->root && !node->lookups && !node->children) {
+        struct node *parent = node->parent;
+
+        if (parent) {
+            parent->children--;
+        }
+        array_reserve(nodes->free_ids, nodes->free_cap, nodes->free_count + 1);
+        nodes->free_ids[nodes->free_count++] = node->id;
+        remove_node(nodes, node);
+        node = parent;
+    }
+}
+
+static void open_root(struct nodes *nodes)
+{
+    struct node_stat st = {0};
+
+    nodes_stat_at(nodes, tree_root(nodes->tree), "", &st);
+    nodes->root = add(nodes, NODES_ROOT, 0, st.dev, st.ino, st.born_ns);
+    nodes->root->lookups = 1;
+    nodes->root->mode = S_IFDIR;
+    nodes->root->pinned = true;
+    nodes->root->path_fd = fcntl(tree_root(nodes->tree), F_DUPFD_CLOEXEC, 0);
+    nodes->fd_count++;
+}
+
+struct nodes *nodes_new(const struct tree *tree)
+{
+    struct nodes *nodes = xnew(struct nodes);
+
+    nodes->tree = tree;
+    nodes->fd_max = FD_MAX_DEFAULT;
+    nodes->hash_len = 1024;
+    nodes->hash = xnew_n(struct node *, nodes->hash_len);
+    open_root(nodes);
+    return nodes;
+}
+
+static void remove_all(struct nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->by_id_len; i++) {
+        if (nodes->by_id[i]) {
+            remove_node(nodes, nodes->by_id[i]);
+        }
+    }
+    nodes->by_id_len = 0;
+    nodes->free_count = 0;
+}
+
+void nodes_free(struct nodes *nodes)
+{
+    if (nodes) {
+        remove_all(nodes);
+        free(nodes->by_id);
+        free(nodes->free_ids);
+        free(nodes->hash);
+        free(nodes);
+    }
+}
+
+void nodes_set_journal(struct nodes *nodes, struct journal *journal)
+{
+    nodes->journal = journal;
+}
+
+void nodes_set_fd_max(struct nodes *nodes, size_t max)
+{
+    nodes->fd_max = max;
+}
+
+void nodes_reset(struct nodes *nodes)
+{
+    remove_all(nodes);
+    open_root(nodes);
+}
+
+size_t nodes_count(const struct nodes *nodes)
+{
+    return nodes->count;
+}
+
+struct node *nodes_find(const struct nodes *nodes, uint64_t id)
+{
+    return id < nodes->by_id_len ? nodes->by_id[id] : NULL;
+}
+
+struct node *nodes_find_file(const struct nodes *nodes, const struct node_stat *st)
+{
+    return find_identity(nodes, st->dev, st->ino, st->born_ns);
+}
+
+static void to_journal(const struct node *node, struct journal *journal, uint64_t lookups)
+{
+    const struct journal_node record = {.id = node->id,
+                                        .generation = node->generation,
+                                        .parent = node->parent ? node->parent->id : 0,
+                                        .dev = node->dev,
+                                        .ino = node->ino,
+                                        .born_ns = node->born_ns,
+                                        .lookups = lookups,
+                                        .name = node->name ? node->name : ""};
+
+    journal_put_node(journal, &record);
+}
+
+static void save_upwards(const struct node *node, struct journal *journal, bool *saved)
+{
+    if (saved[node->id] || node->id == NODES_ROOT) {
+        return;
+    }
+    saved[node->id] = true;
+    if (node->parent) {
+        save_upwards(node->parent, journal, saved);
+    }
+    to_journal(node, journal, node->lookups);
+}
+
+void nodes_save(const struct nodes *nodes, struct journal *journal)
+{
+    scoped(free) bool *saved = xnew_n(bool, nodes->by_id_len);
+
+    for (size_t i = 0; i < nodes->by_id_len; i++) {
+        if (nodes->by_id[i]) {
+            save_upwards(nodes->by_id[i], journal, saved);
+        }
+    }
+}
+
+static uint64_t draw_id(struct nodes *nodes)
+{
+    return nodes->free_count ? nodes->free_ids[--nodes->free_count]
+                             : MAX(nodes->by_id_len, (size_t)NODES_ROOT + 1);
+}
+
+int nodes_enter(struct nodes *nodes, struct node *parent, const char *name,
+                const struct node_stat *st, struct node **ret)
+{
+    struct node *node = nodes_find_file(nodes, st);
+
+    if (!node) {
+        if (nodes->count >= NODES_MAX) {
+            return -ENFILE;
+        }
+        node = add(nodes, draw_id(nodes), ++nodes->generation, st->dev, st->ino, st->born_ns);
+        set_name(node, parent, name);
+        if (nodes->journal) {
+            to_journal(node, nodes->journal, 1);
+        }
+    } else {
+        if (node != nodes->root &&
+            (node->parent != parent || !node->name || strcmp(node->name, name) != 0)) {
+            nodes_renamed(nodes, node, parent, name);
+        }
+        if (nodes->journal && node != nodes->root) {
+            journal_put_lookups(nodes->journal, node->id, 1);
+        }
+    }
+    node->mode = st->st.st_mode & S_IFMT;
+    node->lookups++;
+    *ret = node;
+    return 0;
+}
+
+void nodes_forget(struct nodes *nodes, struct node *node, uint64_t count)
+{
+    if (node == nodes->root) {
+        return;
+    }
+    count = MIN(count, node->lookups);
+    node->lookups -= count;
+    if (nodes->journal) {
+        journal_put_lookups(nodes->journal, node->id, -(int64_t)count);
+    }
+    collect(nodes, node);
+}
+
+void nodes_pin(struct nodes *nodes, struct node *node)
+{
+    if (node->pinned || nodes_path_fd(nodes, node) < 0) {
+        return;
+    }
+    node->pinned = true;
+}
+
+/* A folder below itself would be a ring: only a host that moves folders about gets there. */
+static bool is_below(const struct node *node, const struct node *above)
+{
+    while (node && node != above) {
+        node = node->parent;
+    }
+    return node != NULL;
+}
+
+void nodes_renamed(struct nodes *nodes, struct node *node, struct node *parent, const char *name)
+{
+    struct node *old = node->parent;
+
+    if (is_below(parent, node)) {
+        return;
+    }
+    set_name(node, parent, name);
+    node->pinned = false;
+    if (nodes->journal) {
+        to_journal(node, nodes->journal, 0);
+    }
+    collect(nodes, old);
+}
+
+/* --- what an earlier process knew --- */
+
+void nodes_restore_node(struct nodes *nodes, const struct journal_node *record)
+{
+    struct node *parent = nodes_find(nodes, record->parent);
+    struct node *node = nodes_find(nodes, record->id);
+
+    if (record->id <= NODES_ROOT || record->id > NODES_MAX) {
+        return;
+    }
+    if (node && node->generation != record->generation) {
+        if (node->parent) {
+            node->parent->children--;
+        }
+        remove_node(nodes, node);
+        node = NULL;
+    }
+    if (!node) {
+        node = add(nodes, record->id, record->generation, record->dev, record->ino,
+                   record->born_ns);
+    }
+    nodes->generation = MAX(nodes->generation, record->generation);
+    if (parent && !is_below(parent, node)) {
+        set_name(node, parent, record->name);
+    }
+}
+
+void nodes_restore_lookups(struct nodes *nodes, uint64_t id, int64_t change)
+{
+    struct node *node = nodes_find(nodes, id);
+
+    if (!node || node == nodes->root) {
+        return;
+    }
+    node->lookups = change < 0 && (uint64_t)-change > node->lookups ? 0
+                                                                    : node->lookups + (uint64_t)change;
+    collect(nodes, node);
+}
+
+void nodes_restore_end(struct nodes *nodes)
+{
+    nodes->free_count = 0;
+    for (size_t id = nodes->by_id_len; id-- > NODES_ROOT + 1;) {
+        if (!nodes->by_id[id]) {
+            array_reserve(nodes->free_ids, nodes->free_cap, nodes->free_count + 1);
+            nodes->free_ids[nodes->free_count++] = id;
+        }
+    }
+}
