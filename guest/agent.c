@@ -22,6 +22,7 @@
 #include "listen.h"
 #include "local.h"
 #include "loop.h"
+#include "mounts.h"
 #include "mux/mux.h"
 #include "ports.h"
 #include "redirect.h"
@@ -53,6 +54,7 @@ struct agent {
     struct listeners *listeners;
     struct services *services; /* of other programs */
     struct execs *execs;
+    struct mounts *mounts;
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -283,7 +285,7 @@ static int serve_shutdown(const struct rpc_call *call, void *arg, struct error *
     return 0;
 }
 
-static const char *on_execs_user(void *arg)
+static const char *user_of(void *arg)
 {
     struct agent *agent = arg;
 
@@ -324,6 +326,16 @@ static void add_services(struct agent *agent)
          .request_max = EXEC_REQUEST_MAX,
          .serve = execs_serve,
          .arg = agent->execs},
+        {.name = "Mount",
+         .has_request = true,
+         .request_max = lima_guest_v1_MountRequest_size,
+         .serve = mounts_serve_mount,
+         .arg = agent->mounts},
+        {.name = "Unmount",
+         .has_request = true,
+         .serve = mounts_serve_unmount,
+         .arg = agent->mounts},
+        {.name = "Settled", .serve = mounts_serve_settled, .arg = agent->mounts},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
 
@@ -341,6 +353,15 @@ static void add_services(struct agent *agent)
                                                   .has_request = true,
                                                   .serve = upgrade_serve,
                                                   .arg = agent->upgrade});
+    }
+}
+
+static void on_mounts_settled(void *arg)
+{
+    struct agent *agent = arg;
+
+    if (agent->boot) {
+        boot_mounts_settled(agent->boot);
     }
 }
 
@@ -411,7 +432,7 @@ static void load_drivers(struct agent *agent)
     }
     agent->modules = steps_new(agent->children, on_modules_loaded, agent);
     steps_add(agent->modules, "modprobe", "-a", "-q", "virtio_console", "sr_mod", "isofs",
-              "tcp_diag", "vmw_vsock_virtio_transport", NULL);
+              "tcp_diag", "vmw_vsock_virtio_transport", "fuse", NULL);
     steps_start(agent->modules);
 }
 
@@ -420,8 +441,14 @@ static void open_services(struct agent *agent, const struct agent_options *optio
     agent->execs =
         execs_new(&(struct execs_options){.loop = agent->loop,
                                           .children = agent->children,
-                                          .user = options->no_boot ? NULL : on_execs_user,
+                                          .user = options->no_boot ? NULL : user_of,
                                           .arg = agent});
+    agent->mounts =
+        mounts_new(&(struct mounts_options){.loop = agent->loop,
+                                            .children = agent->children,
+                                            .user = options->no_boot ? NULL : user_of,
+                                            .settled = on_mounts_settled,
+                                            .arg = agent});
     agent->clock =
         clock_service_new(agent->loop, options->no_boot ? &clock_untouched : &clock_machine, NULL);
     agent->health = (struct health_options){
@@ -515,6 +542,10 @@ static void close_all(struct agent *agent)
     upgrade_free(agent->upgrade);
     redirect_free(agent->redirect);
     execs_free(agent->execs);
+    if (agent->replacement) {
+        mounts_hand_over(agent->mounts);
+    }
+    mounts_free(agent->mounts);
     if (agent->replacement) {
         transport_leave(agent->transport);
     }

@@ -54,6 +54,7 @@ struct boot {
     bool again;
     bool repeated; /* this boot was READY already */
     bool boot_scripts_over;
+    bool mounts_settled; /* the host has said so */
     bool grown;
     bool provisioning;
     bool retired;       /* cloud-init needs no more watching */
@@ -357,6 +358,13 @@ static bool route_settled(struct boot *boot)
     return false;
 }
 
+static bool mounts_settled(const struct boot *boot)
+{
+    const char *count = envlist_text(&boot->seed->vars, "LIMA_CIDATA_MOUNTS");
+
+    return boot->mounts_settled || !*count || strcmp(count, "0") == 0;
+}
+
 static void advance_provision(struct boot *boot)
 {
     size_t scripts =
@@ -370,7 +378,8 @@ static void advance_provision(struct boot *boot)
         if (boot->plan != CLOUDINIT_OFF && !boot->seed->only_init) {
             cloudinit_status(&status);
         }
-        if (!status.final_finished || !boot->grown || !route_settled(boot)) {
+        if (!status.final_finished || !boot->grown || !route_settled(boot) ||
+            !mounts_settled(boot)) {
             return;
         }
     }
@@ -445,6 +454,12 @@ static void advance(struct boot *boot)
         advance_once(boot);
     }
     boot->advancing = false;
+}
+
+void boot_mounts_settled(struct boot *boot)
+{
+    boot->mounts_settled = true;
+    advance(boot);
 }
 
 void boot_ports_changed(struct boot *boot)

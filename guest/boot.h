@@ -32,6 +32,8 @@ SCOPED_PTR(struct boot, boot_free)
 void boot_start(struct boot *boot);
 /* The set of listening ports differs. */
 void boot_ports_changed(struct boot *boot);
+/* All folders of the host are mounted, or have failed: scripts that may want them can run. */
+void boot_mounts_settled(struct boot *boot);
 /* Name of the seed's user, "" before it is read; borrowed. */
 const char *boot_user(const struct boot *boot);
 /* The seed's instance, "" before it is read; borrowed. */

@@ -276,8 +276,11 @@ static void _noreturn_ run_child(const struct children *children,
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
-    spawn_close_others(-1);
+    spawn_close_others(options->keep_fd > STDERR_FILENO ? options->keep_fd : -1);
     spawn_reset(&children->limits);
+    if (options->run) {
+        _exit(options->run(options->arg));
+    }
     r = spawn_become(options->as);
     if (r < 0) {
         log_error("becoming '%s': %s", options->as->name, strerror(-r));
@@ -309,7 +312,7 @@ int child_start(struct children *children, const struct child_options *options, 
     fd_close(pipe_fds[1]);
     if (pid < 0) {
         fd_close(pipe_fds[0]);
-        return error_errno(err, errno, "starting '%s'", options->argv[0]);
+        return error_errno(err, errno, "starting '%s'", options->argv ? options->argv[0] : "a child");
     }
     fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
     child = xnew(struct child);

@@ -20,6 +20,12 @@ struct process;
 struct child_options {
     const char *const *argv; /* argv[0] is searched in the usual folders unless it has a '/' */
     const char *const *envp;
+    /*
+     * Instead of a program: called in the child, for what may wait; its result is the status. What
+     * it prints is the output. @keep_fd (above 2; else none) stays open.
+     */
+    int (*run)(void *arg);
+    int keep_fd;
     const struct spawn_identity *as; /* NULL: root as we are; else with its groups */
     const char *dir;                 /* working folder; "/" when it cannot be entered */
     bool quiet;                      /* the output is for output() alone, not for our stderr */

@@ -43,6 +43,8 @@ char *install_systemd_unit(const char *path)
                      "ExecStart=%s run\n"
                      "Restart=always\n"
                      "RestartSec=200ms\n"
+                     "NotifyAccess=main\n"
+                     "FileDescriptorStoreMax=128\n" /* mounts go on after a kill: keep.h */
                      "KillMode=process\n" /* what a command left running goes on */
                      "OOMPolicy=continue\n"
                      "OOMScoreAdjust=-500\n"

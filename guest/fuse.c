@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "rpc.h"
+
+#define DEVICE     "/dev/fuse"
+#define ANSWER_MAX ((1u << 20) + 4096u)
+#define READS_MAX  64 /* in one go */
+
+struct fuse {
+    struct fuse_options options;
+    int fd;
+    struct loop_watch *watch;
+    struct fuselog *log;
+    struct mux_stream *stream; /* NULL: the host is not there */
+    uint64_t sending;          /* number of the request on its way; 0: none */
+    size_t sent;               /* bytes of it */
+    uint64_t last;             /* the last one that was sent whole */
+    struct buf in;             /* an answer that is not complete */
+};
+
+/* --- the kernel's requests, to the host --- */
+
+/* False when the stream takes no more. */
+static bool send_requests(struct fuse *fuse)
+{
+    const uint8_t *data;
+    uint64_t seq;
+    size_t len;
+
+    while ((seq = fuselog_next(fuse->log, fuse->last, &data, &len))) {
+        if (seq != fuse->sending) {
+            fuse->sending = seq;
+            fuse->sent = 0;
+        }
+        fuse->sent += mux_stream_write(fuse->stream, data + fuse->sent, len - fuse->sent);
+        if (fuse->sent < len) {
+            return false;
+        }
+        fuse->last = seq;
+    }
+    return true;
+}
+
+static void watch_device(struct fuse *fuse, bool wanted)
+{
+    loop_watch_set(fuse->watch, wanted && fuselog_has_room(fuse->log) ? POLLIN : 0);
+}
+
+/* In good order: the host need not serve it any more. */
+static void end_stream(struct fuse *fuse)
+{
+    struct mux_stream *stream = fuse->stream;
+
+    if (stream) {
+        fuse_detach(fuse);
+        rpc_end(stream, NULL, NULL);
+    }
+}
+
+static void on_device_readable(int fd, short revents, void *arg)
+{
+    struct fuse *fuse = arg;
+    ssize_t n = 0;
+
+    for (int i = 0; i < READS_MAX && n >= 0 && fuselog_has_room(fuse->log); i++) {
+        n = fuselog_read(fuse->log, fd);
+        n = n == -EINTR || n == -ENOENT ? 0 : n; /* a request that was taken back */
+    }
+    if (n < 0 && n != -EAGAIN) {
+        log_debug("the mount at '%s' ends: %s", fuselog_mount(fuse->log)->point, strerror((int)-n));
+        end_stream(fuse);
+        fuse->options.ended(fuse, fuse->options.arg);
+        return;
+    }
+    watch_device(fuse, fuse->stream && send_requests(fuse));
+}
+
+/* --- the host's answers, to the kernel --- */
+
+/* One whole answer. The kernel knows best whether it is one; what it refuses is not ours to mend. */
+static void answer(struct fuse *fuse, const uint8_t *data, size_t len)
+{
+    struct fuse_out_header head;
+
+    memcpy(&head, data, sizeof(head));
+    if (!fuselog_drop(fuse->log, head.unique) || len < sizeof(head)) {
+        return;
+    }
+    if (write(fuse->fd, data, len) < 0 && errno != ENOENT) { /* ENOENT: FORGET, or nobody waits */
+        log_debug("an answer for '%s': %s", fuselog_mount(fuse->log)->point, strerror(errno));
+        head = (struct fuse_out_header){
+            .len = sizeof(head), .error = -EIO, .unique = head.unique};
+        (void)!write(fuse->fd, &head, sizeof(head));
+    }
+}
+
+/* Length of the answer that begins at @data, 0 for not yet, -EBADMSG. */
+static int answer_len(const uint8_t *data, size_t len)
+{
+    struct fuse_out_header head;
+
+    if (len < sizeof(head)) {
+        return 0;
+    }
+    memcpy(&head, data, sizeof(head));
+    return head.len < sizeof(head) || head.len > ANSWER_MAX ? -EBADMSG : (int)head.len;
+}
+
+/* Takes whole answers off the front of @data; how many bytes that were, or -EBADMSG. */
+static ssize_t take_answers(struct fuse *fuse, const uint8_t *data, size_t len)
+{
+    size_t at = 0;
+
+    for (;;) {
+        int one = answer_len(data + at, len - at);
+
+        if (one < 0) {
+            return one;
+        }
+        if (!one || (size_t)one > len - at) {
+            return (ssize_t)at;
+        }
+        answer(fuse, data + at, (size_t)one);
+        at += (size_t)one;
+    }
+}
+
+static ssize_t take_data(struct fuse *fuse, const uint8_t *data, size_t len)
+{
+    ssize_t n = fuse->in.len ? 0 : take_answers(fuse, data, len);
+
+    if (n < 0) {
+        return n;
+    }
+    buf_put(&fuse->in, data + n, len - (size_t)n);
+    if (n > 0 || !fuse->in.len) {
+        return 0;
+    }
+    n = take_answers(fuse, (const uint8_t *)fuse->in.data, fuse->in.len);
+    if (n > 0) {
+        buf_drop(&fuse->in, (size_t)n);
+    }
+    return MIN(n, 0);
+}
+
+static void on_stream_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    struct fuse *fuse = arg;
+
+    if (take_data(fuse, data, len) < 0) {
+        log_warn("the host's answers for '%s' make no sense, waiting for others",
+                 fuselog_mount(fuse->log)->point);
+        fuse_detach(fuse);
+        mux_stream_reset(stream, MUX_RESET_PROTOCOL);
+        return;
+    }
+    mux_stream_consumed(stream, len);
+    watch_device(fuse, send_requests(fuse));
+}
+
+static void on_stream_fin(struct mux_stream *stream, void *arg)
+{
+    fuse_detach(arg);
+    mux_stream_reset(stream, MUX_RESET_CANCEL);
+}
+
+static void on_stream_writable(struct mux_stream *stream, void *arg)
+{
+    struct fuse *fuse = arg;
+
+    watch_device(fuse, send_requests(fuse));
+}
+
+static void on_stream_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    fuse_detach(arg);
+}
+
+static const struct mux_stream_ops stream_ops = {
+    .data = on_stream_data,
+    .fin = on_stream_fin,
+    .writable = on_stream_writable,
+    .closed = on_stream_closed,
+};
+
+/* --- life --- */
+
+static struct fuse *fuse_with(const struct fuse_options *options, int fd, struct fuselog *log)
+{
+    struct fuse *fuse = xnew(struct fuse);
+
+    fuse->options = *options;
+    fuse->fd = fd;
+    fuse->log = log;
+    fuse->in = BUF_INIT;
+    fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+    fuse->watch = loop_watch_new(options->loop, fd, 0, on_device_readable, fuse);
+    return fuse;
+}
+
+int fuse_new(const struct fuse_options *options, const struct fuselog_mount *mount,
+             struct fuse **ret, struct error *err)
+{
+    scoped(fd_close) int fd = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    struct fuselog *log;
+    int r;
+
+    if (fd < 0) {
+        error_errno(err, errno, "opening '" DEVICE "'");
+        return error_hint(err, "The guest's kernel needs FUSE (CONFIG_FUSE_FS).");
+    }
+    r = fuselog_new(mount, &log, err);
+    if (r < 0) {
+        return r;
+    }
+    *ret = fuse_with(options, steal_fd(&fd), log);
+    return 0;
+}
+
+struct fuse *fuse_resume(const struct fuse_options *options, int take_fd, struct fuselog *take_log)
+{
+    return fuse_with(options, take_fd, take_log);
+}
+
+void fuse_free(struct fuse *fuse)
+{
+    if (fuse) {
+        if (fuse->stream) {
+            mux_stream_reset(fuse->stream, MUX_RESET_CANCEL);
+        }
+        loop_watch_free(fuse->watch);
+        fd_close(fuse->fd);
+        fuselog_free(fuse->log);
+        buf_done(&fuse->in);
+        free(fuse);
+    }
+}
+
+int fuse_fd(const struct fuse *fuse)
+{
+    return fuse->fd;
+}
+
+int fuse_log_fd(const struct fuse *fuse)
+{
+    return fuselog_fd(fuse->log);
+}
+
+const struct fuselog_mount *fuse_mount(const struct fuse *fuse)
+{
+    return fuselog_mount(fuse->log);
+}
+
+void fuse_attach(struct fuse *fuse, struct mux_stream *stream)
+{
+    struct mux_stream *older = fuse->stream;
+
+    if (older) {
+        fuse_detach(fuse);
+        mux_stream_reset(older, MUX_RESET_CANCEL);
+    }
+    fuse->stream = stream;
+    mux_stream_set_ops(stream, &stream_ops, fuse);
+    watch_device(fuse, send_requests(fuse));
+}
+
+void fuse_detach(struct fuse *fuse)
+{
+    fuse->stream = NULL;
+    fuse->sending = fuse->last = 0;
+    fuse->sent = 0;
+    buf_done(&fuse->in);
+    fuse->in = BUF_INIT;
+    watch_device(fuse, false);
+}

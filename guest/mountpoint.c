@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mountpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "files.h"
+
+#define FUSE_TYPE     "fuse.lima"
+#define READ_AHEAD    "1024" /* KiB: what one answer holds */
+#define MOUNTINFO_MAX (1u << 20)
+
+static int fail(const char *what, const char *path)
+{
+    int code = errno;
+
+    printf("%s '%s': %s", what, path, strerror(code));
+    fflush(stdout);
+    return code < 128 ? code : EIO; /* the parent takes it for the errno */
+}
+
+/* Folders that are missing belong to the owner of the one they are made in, so homes stay homes. */
+static int make_folder(const char *path)
+{
+    scoped(free) char *copy = xstrdup(path);
+    struct stat parent = {0};
+
+    for (char *end = copy; end; ) {
+        end = strchr(end + 1, '/');
+        if (end) {
+            *end = '\0';
+        }
+        if (mkdir(copy, 0755) == 0) {
+            if (parent.st_uid && lchown(copy, parent.st_uid, parent.st_gid) < 0) {
+                return fail("giving away", copy);
+            }
+        } else if (errno != EEXIST) {
+            return fail("making", copy);
+        }
+        if (stat(copy, &parent) < 0) {
+            return fail("looking at", copy);
+        }
+        if (end) {
+            *end = '/';
+        }
+    }
+    if (!S_ISDIR(parent.st_mode)) {
+        errno = ENOTDIR;
+        return fail("mounting at", path);
+    }
+    return 0;
+}
+
+/* "36 35 98:0 / /mnt ...": the device of the last mount at @path, "0:98". Without asking the mount itself. */
+static bool find_device(const char *path, char *ret, size_t size)
+{
+    scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);
+    bool found = false;
+
+    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
+        char device[32], point[4096];
+
+        if (sscanf(line, "%*d %*d %31s %*s %4095s", device, point) == 2 &&
+            strcmp(point, path) == 0) {
+            snprintf(ret, size, "%s", device);
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* A hint to the kernel; without it all works, in smaller pieces. */
+static void read_ahead(const char *path)
+{
+    char device[32];
+    scoped(free) char *name = NULL;
+    scoped(fd_close) int fd = -1;
+
+    if (!find_device(path, device, sizeof(device))) {
+        return;
+    }
+    name = xasprintf("/sys/class/bdi/%s/read_ahead_kb", device);
+    fd = open(name, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, READ_AHEAD, strlen(READ_AHEAD));
+    }
+}
+
+static int mount_fuse(const struct mountpoint *point)
+{
+    scoped(free) char *options =
+        xasprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
+                  "max_read=1048576",
+                  point->fuse_fd);
+    unsigned long flags = MS_NOSUID | MS_NODEV | (point->read_only ? MS_RDONLY : 0);
+
+    if (mount(point->source, point->path, FUSE_TYPE, flags, options) < 0) {
+        return fail("mounting at", point->path);
+    }
+    read_ahead(point->path);
+    return 0;
+}
+
+static int mount_device(const struct mountpoint *point)
+{
+    if (mount(point->source, point->path, point->type, point->read_only ? MS_RDONLY : 0,
+              point->options) < 0) {
+        return fail("mounting at", point->path);
+    }
+    return 0;
+}
+
+int mountpoint_mount(void *arg)
+{
+    const struct mountpoint *point = arg;
+    int r = make_folder(point->path);
+
+    return r ? r : point->fuse_fd >= 0 ? mount_fuse(point) : mount_device(point);
+}
+
+int mountpoint_unmount(void *arg)
+{
+    const struct mountpoint *point = arg;
+
+    if (umount2(point->path, UMOUNT_NOFOLLOW | (point->lazy ? MNT_DETACH : 0)) < 0 &&
+        errno != EINVAL && errno != ENOENT) { /* both: it is not mounted */
+        return fail("unmounting", point->path);
+    }
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mount(2) and what it needs, in a child process: everything here may wait for a server that we
+ * pass the bytes of. Errors are printed for the parent to read.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct mountpoint {
+    const char *source, *path, *type, *options;
+    int fuse_fd;    /* -1: not FUSE */
+    bool read_only;
+    bool lazy;      /* when unmounting */
+};
+
+/* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */
+int mountpoint_mount(void *arg);
+int mountpoint_unmount(void *arg);

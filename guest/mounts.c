@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A mount of the host is one of:
+ *
+ *   MOUNTING    a child makes the mount point and mounts; the call waits for its answer
+ *   MOUNTED     of FUSE: with a stream, or waiting for one; of others: known for Unmount
+ *   UNMOUNTING  a child unmounts; the Unmount call, if any, waits for its answer
+ *
+ * A call for a mount that is on its way to another state is refused with EBUSY.
+ */
+#include "mounts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "fuse.h"
+#include "keep.h"
+#include "login.h"
+#include "mountpoint.h"
+#include "wire.h"
+
+#define MOUNTS_MAX 32
+#define WORDS_MAX  256
+#define KEEP_FUSE  "lima-fuse-" /* + number */
+#define KEEP_LOG   "lima-fuselog-"
+
+enum state { STATE_MOUNTING, STATE_MOUNTED, STATE_UNMOUNTING };
+
+struct mount {
+    struct mounts *mounts;
+    struct mount *next;
+    enum state state;
+    char *tag, *path, *options;
+    const char *type;
+    unsigned number;   /* for the names of what is kept */
+    struct fuse *fuse; /* NULL: with a device */
+    uid_t uid; /* of the user who owns the files */
+    gid_t gid;
+    struct mountpoint point;   /* for the child; borrows from here */
+    struct child *child;       /* NULL: none runs */
+    struct mux_stream *stream; /* of the call that waits for the child; NULL: it went away */
+    struct buf words;          /* of the child */
+};
+
+struct mounts {
+    struct mounts_options options;
+    struct mount *list;
+    size_t count;
+    unsigned next_number;
+};
+
+/* --- the list --- */
+
+static struct mount *find(const struct mounts *mounts, const char *tag)
+{
+    struct mount *mount = mounts->list;
+
+    while (mount && strcmp(mount->tag, tag) != 0) {
+        mount = mount->next;
+    }
+    return mount;
+}
+
+static char *keep_name(const char *prefix, unsigned number)
+{
+    return xasprintf("%s%u", prefix, number);
+}
+
+static void keep(const struct mount *mount, void (*fn)(const char *name, int fd))
+{
+    scoped(free) char *fuse_name = keep_name(KEEP_FUSE, mount->number);
+    scoped(free) char *log_name = keep_name(KEEP_LOG, mount->number);
+
+    fn(fuse_name, fuse_fd(mount->fuse));
+    fn(log_name, fuse_log_fd(mount->fuse));
+}
+
+static void remove_kept(const char *name, int fd)
+{
+    keep_remove(name);
+}
+
+static void mount_free(struct mount *mount)
+{
+    struct mount **link = &mount->mounts->list;
+
+    while (*link != mount) {
+        link = &(*link)->next;
+    }
+    *link = mount->next;
+    mount->mounts->count--;
+    if (mount->child) {
+        child_forget(mount->child);
+    }
+    fuse_free(mount->fuse);
+    buf_done(&mount->words);
+    free(mount->tag);
+    free(mount->path);
+    free(mount->options);
+    free(mount);
+}
+
+static struct mount *mount_new(struct mounts *mounts, const char *tag, const char *path)
+{
+    struct mount *mount = xnew(struct mount);
+
+    *mount = (struct mount){.mounts = mounts,
+                            .next = mounts->list,
+                            .number = ++mounts->next_number,
+                            .tag = xstrdup(tag),
+                            .path = xstrdup(path),
+                            .words = BUF_INIT_CAP(WORDS_MAX)};
+    mounts->list = mount;
+    mounts->count++;
+    return mount;
+}
+
+/* --- a call that waits for a child --- */
+
+static void on_waiting_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
+{
+    mux_stream_consumed(stream, len);
+}
+
+static void on_waiting_event(struct mux_stream *stream, void *arg)
+{
+}
+
+static void on_waiting_closed(struct mux_stream *stream, uint32_t code, void *arg)
+{
+    struct mount *mount = arg;
+
+    mount->stream = NULL;
+}
+
+static const struct mux_stream_ops waiting_ops = {
+    .data = on_waiting_data,
+    .fin = on_waiting_event,
+    .writable = on_waiting_event,
+    .closed = on_waiting_closed,
+};
+
+static void wait_for_child(struct mount *mount, const struct rpc_call *call)
+{
+    mount->stream = call->stream;
+    mux_stream_consumed(call->stream, call->rest_len);
+    mux_stream_set_ops(call->stream, &waiting_ops, mount);
+}
+
+static void on_child_output(const void *data, size_t len, void *arg)
+{
+    struct mount *mount = arg;
+
+    (void)buf_put(&mount->words, data, MIN(len, WORDS_MAX - mount->words.len));
+}
+
+static int start_child(struct mount *mount, int (*run)(void *), void (*exited)(int, void *),
+                       struct error *err)
+{
+    /* run() gets the same @arg: the mount, whose first use is its point. */
+    return child_start(mount->mounts->options.children,
+                       &(struct child_options){.run = run,
+                                               .keep_fd = mount->point.fuse_fd,
+                                               .output = on_child_output,
+                                               .quiet = true,
+                                               .exited = exited,
+                                               .arg = mount},
+                       &mount->child, err);
+}
+
+static int run_mount(void *arg)
+{
+    struct mount *mount = arg;
+
+    return mountpoint_mount(&mount->point);
+}
+
+static int run_unmount(void *arg)
+{
+    struct mount *mount = arg;
+
+    return mountpoint_unmount(&mount->point);
+}
+
+/* --- answers --- */
+
+/* False: no room; the stream is still the caller's. */
+static bool reply_mounted(const struct mount *mount, struct mux_stream *stream, bool resumed)
+{
+    lima_guest_v1_Mounted message = lima_guest_v1_Mounted_init_zero;
+    uint8_t bytes[WIRE_MAX];
+    size_t len;
+
+    message.resumed = resumed;
+    message.uid = mount->uid;
+    message.gid = mount->gid;
+    len = wire_encode(lima_guest_v1_Mounted_fields, &message, bytes);
+    return rpc_reply(stream, 0, NULL) && mux_stream_write_all(stream, bytes, len);
+}
+
+/* The stream goes on as the mount's own, or ends. */
+static void answer_mounted(struct mount *mount, struct mux_stream *stream, bool resumed)
+{
+    if (!reply_mounted(mount, stream, resumed)) {
+        mux_stream_reset(stream, MUX_RESET_REFUSED);
+    } else if (mount->fuse) {
+        fuse_attach(mount->fuse, stream);
+    } else {
+        rpc_end(stream, NULL, NULL);
+    }
+}
+
+static void refuse(struct mux_stream *stream, int status, const struct buf *words)
+{
+    if (stream) {
+        rpc_refuse(stream, status, words->len ? words->data : NULL);
+    }
+}
+
+/* --- mounting --- */
+
+static void on_fuse_ended(struct fuse *fuse, void *arg)
+{
+    struct mount *mount = arg;
+
+    log_info("'%s' was unmounted", mount->path);
+    keep(mount, remove_kept);
+    if (mount->child) { /* it is our doing, and goes on below */
+        fuse_free(mount->fuse);
+        mount->fuse = NULL;
+        return;
+    }
+    mount_free(mount);
+}
+
+static void on_mount_done(int status, void *arg)
+{
+    struct mount *mount = arg;
+    struct mux_stream *stream = mount->stream;
+
+    mount->child = NULL;
+    mount->stream = NULL;
+    if (status) {
+        log_warn("mounting '%s' failed: %s", mount->path, buf_str(&mount->words));
+        refuse(stream, status, &mount->words);
+        mount_free(mount);
+        return;
+    }
+    log_info("'%s' is mounted, from the host by %s", mount->path, mount->fuse ? "fuse" : mount->type);
+    mount->state = STATE_MOUNTED;
+    if (mount->fuse) {
+        keep(mount, keep_put);
+    }
+    if (stream) {
+        answer_mounted(mount, stream, false);
+    }
+}
+
+/* The instance's user; before it exists, or without one, root. */
+static void find_user(struct mount *mount, const char *asked)
+{
+    const struct mounts_options *options = &mount->mounts->options;
+    const char *name = *asked ? asked : options->user ? options->user(options->arg) : "";
+    scoped(system_user_done) struct system_user user = {0};
+
+    if (name && *name && login_find(name, &user)) {
+        mount->uid = user.uid;
+        mount->gid = user.gid;
+    }
+}
+
+static int read_request(const struct rpc_call *call, lima_guest_v1_MountRequest *ret, char **ret_path,
+                        struct error *err)
+{
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_MountRequest_fields, ret)) {
+        return error_set(err, EBADMSG, "malformed request");
+    }
+    if (!*ret->tag || ret->mount_point.size < 2 || ret->mount_point.bytes[0] != '/' ||
+        memchr(ret->mount_point.bytes, '\0', ret->mount_point.size)) {
+        return error_set(err, EINVAL, "the request has no tag, or no absolute mount point");
+    }
+    if (ret->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
+        ret->id.size != FUSELOG_ID_LEN) {
+        return error_set(err, EINVAL, "the request has no id of %d bytes", FUSELOG_ID_LEN);
+    }
+    *ret_path = xstrndup((const char *)ret->mount_point.bytes, ret->mount_point.size);
+    return 0;
+}
+
+static int open_fuse(struct mount *mount, const lima_guest_v1_MountRequest *request,
+                     struct error *err)
+{
+    const struct fuse_options options = {
+        .loop = mount->mounts->options.loop, .ended = on_fuse_ended, .arg = mount};
+    scoped(free) struct fuselog_mount *about = xnew(struct fuselog_mount);
+
+    memcpy(about->id, request->id.bytes, sizeof(about->id));
+    snprintf(about->tag, sizeof(about->tag), "%s", mount->tag);
+    snprintf(about->point, sizeof(about->point), "%s", mount->path);
+    return fuse_new(&options, about, &mount->fuse, err);
+}
+
+static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
+                       const lima_guest_v1_MountRequest *request, const char *path,
+                       struct error *err)
+{
+    struct mount *mount = mount_new(mounts, request->tag, path);
+    int r = 0;
+
+    mount->options = xstrdup(request->options);
+    mount->type = request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS ? "virtiofs" : "9p";
+    find_user(mount, request->user);
+    if (request->kind == lima_guest_v1_MountRequest_Kind_AGENT) {
+        r = open_fuse(mount, request, err);
+    }
+    mount->point = (struct mountpoint){.source = mount->tag,
+                                       .path = mount->path,
+                                       .type = mount->type,
+                                       .options = mount->options,
+                                       .fuse_fd = mount->fuse ? fuse_fd(mount->fuse) : -1,
+                                       .read_only = !request->writable};
+    r = r < 0 ? r : start_child(mount, run_mount, on_mount_done, err);
+    if (r < 0) {
+        mount_free(mount);
+        return r;
+    }
+    wait_for_child(mount, call);
+    return 0;
+}
+
+static bool is_same(const struct mount *mount, const lima_guest_v1_MountRequest *request,
+                    const char *path)
+{
+    if (strcmp(mount->path, path) != 0) {
+        return false;
+    }
+    return !mount->fuse ? request->kind != lima_guest_v1_MountRequest_Kind_AGENT
+                        : request->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
+                              memcmp(fuse_mount(mount->fuse)->id, request->id.bytes,
+                                     FUSELOG_ID_LEN) == 0;
+}
+
+static void on_replaced_unmounted(int status, void *arg)
+{
+    struct mount *mount = arg;
+
+    mount->child = NULL;
+    mount_free(mount);
+}
+
+/* Its server is not there any more: it goes at once, whoever uses it. Its name is free for another. */
+static void replace(struct mount *mount)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    log_info("'%s' is mounted anew", mount->path);
+    free(mount->tag);
+    mount->tag = xstrdup("");
+    mount->state = STATE_UNMOUNTING;
+    mount->point.path = mount->path;
+    mount->point.lazy = true;
+    mount->point.fuse_fd = -1;
+    if (mount->fuse) {
+        keep(mount, remove_kept);
+        fuse_free(mount->fuse);
+        mount->fuse = NULL;
+    }
+    if (start_child(mount, run_unmount, on_replaced_unmounted, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "unmounting '%s', ignoring", mount->path);
+        mount_free(mount);
+    }
+}
+
+int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err)
+{
+    struct mounts *mounts = arg;
+    scoped(free) lima_guest_v1_MountRequest *request = xnew(lima_guest_v1_MountRequest);
+    scoped(free) char *path = NULL;
+    struct mount *mount;
+    int r = read_request(call, request, &path, err);
+
+    if (r < 0) {
+        return r;
+    }
+    mount = find(mounts, request->tag);
+    if (mount && mount->state != STATE_MOUNTED) {
+        return error_set(err, EBUSY, "'%s' is being %s", mount->path,
+                         mount->state == STATE_MOUNTING ? "mounted" : "unmounted");
+    }
+    if (mount && is_same(mount, request, path)) {
+        find_user(mount, request->user);
+        mux_stream_consumed(call->stream, call->rest_len);
+        answer_mounted(mount, call->stream, true);
+        return 0;
+    }
+    if (mount) {
+        replace(mount);
+    }
+    if (mounts->count >= MOUNTS_MAX) {
+        return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
+    }
+    return begin_mount(mounts, call, request, path, err);
+}
+
+/* --- unmounting --- */
+
+static void on_unmount_done(int status, void *arg)
+{
+    struct mount *mount = arg;
+    struct mux_stream *stream = mount->stream;
+
+    mount->child = NULL;
+    mount->stream = NULL;
+    if (status) {
+        refuse(stream, status, &mount->words);
+        mount->state = STATE_MOUNTED;
+        buf_drop(&mount->words, mount->words.len);
+        return;
+    }
+    if (stream) {
+        rpc_answer(stream, NULL, NULL);
+    }
+    if (mount->fuse) {
+        keep(mount, remove_kept);
+    }
+    log_info("'%s' is unmounted", mount->path);
+    mount_free(mount);
+}
+
+int mounts_serve_unmount(const struct rpc_call *call, void *arg, struct error *err)
+{
+    struct mounts *mounts = arg;
+    lima_guest_v1_UnmountRequest request = lima_guest_v1_UnmountRequest_init_zero;
+    struct mount *mount;
+    int r;
+
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_UnmountRequest_fields,
+                     &request)) {
+        return error_set(err, EBADMSG, "malformed request");
+    }
+    mount = find(mounts, request.tag);
+    if (!mount || !*request.tag) {
+        return error_set(err, ENOENT, "no such mount");
+    }
+    if (mount->state != STATE_MOUNTED) {
+        return error_set(err, EBUSY, "'%s' is being %s", mount->path,
+                         mount->state == STATE_MOUNTING ? "mounted" : "unmounted");
+    }
+    mount->point.path = mount->path;
+    mount->point.lazy = request.lazy;
+    mount->point.fuse_fd = -1;
+    r = start_child(mount, run_unmount, on_unmount_done, err);
+    if (r < 0) {
+        return r;
+    }
+    mount->state = STATE_UNMOUNTING;
+    wait_for_child(mount, call);
+    return 0;
+}
+
+int mounts_serve_settled(const struct rpc_call *call, void *arg, struct error *err)
+{
+    struct mounts *mounts = arg;
+
+    mux_stream_consumed(call->stream, call->rest_len);
+    rpc_answer(call->stream, NULL, NULL);
+    if (mounts->options.settled) {
+        mounts->options.settled(mounts->options.arg);
+    }
+    return 0;
+}
+
+/* --- life --- */
+
+struct found {
+    struct mounts *mounts;
+    struct {
+        unsigned number;
+        int fuse_fd, log_fd;
+    } items[MOUNTS_MAX];
+    size_t count;
+};
+
+static void on_kept(const char *name, int take_fd, void *arg)
+{
+    struct found *found = arg;
+    bool is_log = strncmp(name, KEEP_LOG, strlen(KEEP_LOG)) == 0;
+    bool is_fuse = strncmp(name, KEEP_FUSE, strlen(KEEP_FUSE)) == 0;
+    unsigned number = 0;
+    size_t i = 0;
+
+    if (is_log || is_fuse) {
+        number = (unsigned)strtoul(name + strlen(is_log ? KEEP_LOG : KEEP_FUSE), NULL, 10);
+    }
+    while (i < found->count && found->items[i].number != number) {
+        i++;
+    }
+    if (!number || i == MOUNTS_MAX) {
+        fd_close(take_fd);
+        return;
+    }
+    if (i == found->count) {
+        found->items[found->count++] = (typeof(found->items[0])){number, -1, -1};
+    }
+    *(is_log ? &found->items[i].log_fd : &found->items[i].fuse_fd) = take_fd;
+}
+
+static void resume(struct mounts *mounts, unsigned number, int take_fuse_fd, int take_log_fd)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct fuselog *log;
+    struct mount *mount;
+
+    if (take_fuse_fd < 0 || take_log_fd < 0 || fuselog_open(take_log_fd, &log, &err) < 0) {
+        log_warn("what the last process left of a mount is not whole, ignoring");
+        fd_close(take_fuse_fd);
+        return;
+    }
+    mount = mount_new(mounts, fuselog_mount(log)->tag, fuselog_mount(log)->point);
+    mounts->next_number = MAX(mounts->next_number, number);
+    mount->number = number;
+    mount->state = STATE_MOUNTED;
+    mount->fuse = fuse_resume(&(struct fuse_options){.loop = mounts->options.loop,
+                                                     .ended = on_fuse_ended,
+                                                     .arg = mount},
+                              take_fuse_fd, log);
+    log_info("going on with the mount at '%s'", mount->path);
+}
+
+struct mounts *mounts_new(const struct mounts_options *options)
+{
+    struct mounts *mounts = xnew(struct mounts);
+    struct found found = {.mounts = mounts};
+
+    mounts->options = *options;
+    keep_take_all(on_kept, &found);
+    for (size_t i = 0; i < found.count; i++) {
+        resume(mounts, found.items[i].number, found.items[i].fuse_fd, found.items[i].log_fd);
+    }
+    return mounts;
+}
+
+void mounts_free(struct mounts *mounts)
+{
+    if (!mounts) {
+        return;
+    }
+    while (mounts->list) {
+        struct mount *mount = mounts->list;
+
+        if (mount->stream) {
+            mux_stream_reset(mount->stream, MUX_RESET_CANCEL);
+        }
+        mount_free(mount);
+    }
+    free(mounts);
+}
+
+void mounts_hand_over(struct mounts *mounts)
+{
+    for (struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->fuse && mount->state == STATE_MOUNTED) {
+            keep(mount, keep_for_exec);
+        }
+    }
+}
