@@ -95,9 +95,13 @@ static void on_boot_progress(const char *stage, const char *detail, void *arg)
     agent_emit(arg, (struct api_event){.progress = stage, .progress_detail = detail});
 }
 
-/* What rules with onConflict "fail" lack makes the instance degraded, as long as it lacks. */
-static void check_forwards(struct agent *a, struct strv *errors)
+/*
+ * Mounts that failed, and what rules with onConflict "fail" lack, make the instance degraded, as
+ * long as it is so.
+ */
+static void check_services(struct agent *a, struct strv *errors)
 {
+    mounts_failures(a->mounts, errors);
     ports_failures(a->ports, errors);
     a->degraded = a->boot_degraded || errors->len > 0;
 }
@@ -111,7 +115,7 @@ static void on_boot_ready(const struct strv *errors, void *arg)
     a->banner = NULL;
     ports_start(a->ports);
     a->boot_degraded = errors->len > 0;
-    check_forwards(a, &all);
+    check_services(a, &all);
     strv_extend(&all, errors);
     a->running = true;
     agent_emit(a, (struct api_event){.errors = &all});
@@ -140,10 +144,32 @@ static void on_ports_happened(struct api_event *event, void *arg)
     scoped(strv_done) struct strv errors = STRV_INIT;
 
     if (a->running) {
-        check_forwards(a, &errors);
+        check_services(a, &errors);
         event->errors = &errors;
     }
     agent_emit(a, *event);
+}
+
+static void on_mounts_changed(void *arg)
+{
+    struct agent *a = arg;
+    scoped(strv_done) struct strv errors = STRV_INIT;
+    bool degraded = a->degraded;
+
+    if (!a->running) {
+        return; /* the event of READY tells */
+    }
+    check_services(a, &errors);
+    if (degraded || a->degraded) {
+        agent_emit(a, (struct api_event){.errors = &errors});
+    }
+}
+
+static pid_t vm_pid(void *arg)
+{
+    struct agent *a = arg;
+
+    return a->ops->pid(a->driver);
 }
 
 /* --- start and end --- */
@@ -229,6 +255,18 @@ static void make_guest(struct agent *a)
         guest_new(&(struct guest_options){.loop = a->loop, .peer = a->peer, .program = a->program});
 }
 
+static void make_mounts(struct agent *a)
+{
+    a->mounts = mounts_new(&(struct mounts_options){.loop = a->loop,
+                                                    .peer = a->peer,
+                                                    .lima_home = a->options->lima_home,
+                                                    .config = a->config,
+                                                    .dir = a->inst->dir,
+                                                    .vm = vm_pid,
+                                                    .changed = on_mounts_changed,
+                                                    .arg = a});
+}
+
 static int build(struct agent *a, struct error *err)
 {
     int r;
@@ -243,6 +281,7 @@ static int build(struct agent *a, struct error *err)
         return r;
     }
     make_guest(a);
+    make_mounts(a);
     r = vm_begin(a, err);
     if (r < 0) {
         return r;
@@ -258,6 +297,7 @@ static void take_down(struct agent *a)
     api_server_free(a->server);
     gate_close(a->gate);
     resolver_free(a->resolver);
+    mounts_free(a->mounts);
     ports_free(a->ports);
     carrier_free(a->carrier);
     banner_free(a->banner);

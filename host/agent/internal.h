@@ -11,6 +11,7 @@
 #include "agent/boot.h"
 #include "agent/carrier.h"
 #include "agent/guest.h"
+#include "agent/mounts.h"
 #include "agent/ports.h"
 #include "agent/resolver.h"
 #include "api/events.h"
@@ -46,6 +47,7 @@ struct agent {
     struct loop_timer *reconnect;
     int64_t reconnect_ms;
     struct ports *ports;
+    struct mounts *mounts;
     struct boot *boot;
     struct banner *banner;
     struct api_server *server;

@@ -46,6 +46,27 @@ static void on_post_upgrade(struct api_exchange *exchange, jv body, void *arg)
     guest_upgrade(a->guest, exchange, body);
 }
 
+static void on_get_mounts(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    mounts_get(a->mounts, exchange);
+}
+
+static void on_post_mounts(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    mounts_post(a->mounts, exchange, body);
+}
+
+static void on_delete_mounts(struct api_exchange *exchange, jv body, void *arg)
+{
+    struct agent *a = arg;
+
+    mounts_delete(a->mounts, exchange, body);
+}
+
 const struct api_route agent_routes[] = {
     {"GET", "/v1/info", .handle = on_get_info},
     {"GET", "/v1/guest", .handle = on_get_guest},
@@ -53,5 +74,8 @@ const struct api_route agent_routes[] = {
     {"GET", "/v1/ports", .handle = on_get_ports},
     {"POST", "/v1/ports", .has_body = true, .handle = on_post_ports},
     {"DELETE", "/v1/ports", .has_body = true, .handle = on_delete_ports},
+    {"GET", "/v1/mounts", .handle = on_get_mounts},
+    {"POST", "/v1/mounts", .has_body = true, .handle = on_post_mounts},
+    {"DELETE", "/v1/mounts", .has_body = true, .handle = on_delete_mounts},
     {0},
 };

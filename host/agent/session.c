@@ -57,6 +57,7 @@ static void on_peer_disconnected(void *arg)
 
     log_debug("the session with the guest agent ended");
     carrier_peer_changed(a->carrier, NULL);
+    mounts_disconnected(a->mounts);
     guest_disconnected(a->guest);
 }
 
@@ -72,6 +73,9 @@ static void on_peer_stage(enum peer_stage stage, const char *detail, const char 
 
     log_debug("guest stage %d at %.3f s: %s", stage, (double)uptime_us / 1e6, detail);
     boot_stage(a->boot, stage, detail);
+    if (stage == PEER_STAGE_CLOUD_INIT) {
+        mounts_guest_ready(a->mounts);
+    }
     if (stage == PEER_STAGE_SSH) {
         carrier_ssh_answers(a->carrier);
     }

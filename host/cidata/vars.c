@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 #include "base/alloc.h"
+#include "util/path.h"
 #include "util/strv.h"
 
 #define PREFIX "LIMA_CIDATA_"
@@ -78,6 +79,35 @@ char *vars_gecos(const char *comment)
     return buf_steal(&out);
 }
 
+/* Where the host user's home is in the guest, "" if nowhere. */
+static const char *home_mount_point(const struct config *config)
+{
+    const char *home = path_home();
+
+    for (size_t i = 0; home && i < config->mount_count; i++) {
+        if (str_eq(config->mounts[i].location, home) && !strpbrk(config->mounts[i].mount_point, "\r\n")) {
+            return config->mounts[i].mount_point;
+        }
+    }
+    return "";
+}
+
+/* A path with a line break has no place here; the agent that mounts it knows it from elsewhere. */
+static int put_mounts(const struct config *config, struct buf *out, struct error *err)
+{
+    scoped(free) char *count = xasprintf("%zu", config->mount_count);
+    int r = put_line(out, PREFIX, "MOUNTS", count, err);
+
+    for (size_t i = 0; i < config->mount_count && r == 0; i++) {
+        scoped(free) char *key = xasprintf("MOUNTS_%zu_MOUNTPOINT", i);
+
+        if (!strpbrk(config->mounts[i].mount_point, "\r\n")) {
+            r = put_line(out, PREFIX, key, config->mounts[i].mount_point, err);
+        }
+    }
+    return r;
+}
+
 int vars_lima_env(const struct vars_facts *facts, struct buf *out, struct error *err)
 {
     const struct config *config = facts->config;
@@ -96,9 +126,8 @@ int vars_lima_env(const struct vars_facts *facts, struct buf *out, struct error 
         {"COMMENT", gecos},
         {"HOME", user->home},
         {"SHELL", user->shell},
-        {"HOSTHOME_MOUNTPOINT", ""},
-        {"MOUNTS", "0"},
-        {"MOUNTTYPE", ""},
+        {"HOSTHOME_MOUNTPOINT", home_mount_point(config)},
+        {"MOUNTTYPE", config->mount_count ? "agent" : ""},
         {"DISKS", "0"},
         {"GUEST_INSTALL_PREFIX", config->guest_install_prefix},
         {"UPGRADE_PACKAGES", flag(config->upgrade_packages)},
@@ -127,7 +156,7 @@ int vars_lima_env(const struct vars_facts *facts, struct buf *out, struct error 
             return r;
         }
     }
-    return 0;
+    return put_mounts(config, out, err);
 }
 
 int vars_param_env(const struct config_pairs *param, struct buf *out, struct error *err)

@@ -67,6 +67,7 @@ extern const struct cmd cmd_hostagent;
 extern const struct cmd cmd_image;
 extern const struct cmd cmd_info;
 extern const struct cmd cmd_list;
+extern const struct cmd cmd_mounts;
 extern const struct cmd cmd_ports;
 extern const struct cmd cmd_restart;
 extern const struct cmd cmd_shell;

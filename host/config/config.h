@@ -109,6 +109,30 @@ struct config_user {
     bool passwordless_sudo;
 };
 
+enum config_mount_type {
+    CONFIG_MOUNT_DEFAULT, /* what works best */
+    CONFIG_MOUNT_AGENT,   /* FUSE in the guest, served over the guest agent */
+    CONFIG_MOUNT_9P,
+    CONFIG_MOUNT_VIRTIOFS,
+    CONFIG_MOUNT_REVERSE_SSHFS,
+    CONFIG_MOUNT_WSL2,
+};
+
+struct config_mount {
+    char *location;    /* of the host, absolute and clean */
+    char *mount_point; /* of the guest, absolute */
+    bool writable;
+    enum config_mount_type type; /* CONFIG_MOUNT_DEFAULT: as the instance's mountType */
+    bool sshfs_cache;
+    bool follow_symlinks;   /* sshfs */
+    char *sftp_driver;      /* "": whichever */
+    char *security_model;   /* 9p: these four */
+    char *protocol_version;
+    int64_t msize;
+    char *cache;
+    int queue_size; /* virtiofs; 0: its default */
+};
+
 struct config_host_resolver {
     bool enabled;
     bool ipv6;                 /* answers have IPv6 addresses */
@@ -130,6 +154,11 @@ struct config {
     struct config_ssh ssh;
     struct config_port_forward *port_forwards;
     size_t port_forward_count;
+    struct config_mount *mounts;
+    size_t mount_count;
+    enum config_mount_type mount_type;
+    struct strv mount_types_unsupported;
+    bool mount_inotify;
     struct config_provision *provision;
     size_t provision_count;
     struct config_probe *probes;

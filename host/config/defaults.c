@@ -361,6 +361,26 @@ static jv move_cpu_type(jv tree, const struct config_context *context)
     return jv_setpath(jv_object_delete(tree, jv_string("cpuType")), jv_copy(path), new);
 }
 
+static jv fill_mount(jv mount)
+{
+    const char *cache = is_true(mount, "writable") ? "mmap" : "fscache";
+    jv options = jv_object_get(jv_copy(mount), jv_string("9p"));
+
+    return jv_object_set(mount, jv_string("9p"), set_default(options, "cache", jv_string(cache)));
+}
+
+jv config_fill_mounts(jv list, const struct config_context *context)
+{
+    const struct schema_row *row = schema_find(&schema_root, "mounts");
+
+    list = fill_items(row, list, context);
+    jv_array_foreach(list, i, mount)
+    {
+        list = jv_array_set(list, i, fill_mount(mount));
+    }
+    return list;
+}
+
 jv config_fill(jv tree, const struct config_context *context)
 {
     tree = move_cpu_type(tree, context);

@@ -7,3 +7,5 @@
 
 /* @tree (normal, merged, consumed) with every default, and without what plain mode leaves out. */
 jv config_fill(jv tree, const struct config_context *context);
+/* The same for the list of 'mounts' alone, which is made after all else. */
+jv config_fill_mounts(jv list, const struct config_context *context);

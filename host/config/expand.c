@@ -103,6 +103,8 @@ static const struct {
     {"probes", "script", .script = true},
     {"portForwards", "guestSocket"},
     {"portForwards", "hostSocket", .host = true},
+    {"mounts", "location", .host = true},
+    {"mounts", "mountPoint"},
 };
 
 static jv expand_item(jv item, const char *path, const char *key, bool script, jv vars,

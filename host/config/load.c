@@ -9,6 +9,7 @@
 #include "config/defaults.h"
 #include "config/expand.h"
 #include "config/merge.h"
+#include "config/mounts.h"
 #include "config/normalize.h"
 #include "config/validate.h"
 #include "util/file.h"
@@ -143,24 +144,60 @@ static void layers_done(struct layers *layers)
 }
 SCOPED_VAL(struct layers, layers_done)
 
+/* @list with those of @layer (borrowed) behind. */
+static jv add_mounts(jv list, jv layer)
+{
+    jv own = jv_get_kind(layer) == JV_KIND_OBJECT
+                 ? jv_object_get(jv_copy(layer), jv_string("mounts"))
+                 : jv_invalid();
+
+    if (jv_get_kind(own) != JV_KIND_ARRAY) {
+        jv_free(own);
+        return list;
+    }
+    return jv_array_concat(list, own);
+}
+
+/* They depend on what is expanded, so they are filled last. Plain mode has none. */
+static jv combine_mounts(jv tree, const struct config_context *context)
+{
+    jv list = jv_object_get(jv_copy(tree), jv_string("mounts"));
+    scoped(value_done) jv plain = jv_object_get(jv_copy(tree), jv_string("plain"));
+
+    if (jv_get_kind(plain) == JV_KIND_TRUE) {
+        jv_free(list);
+        list = jv_array();
+    }
+    list = config_mounts_combine(list, context);
+    return jv_array_length(jv_copy(list)) > 0
+               ? jv_object_set(tree, jv_string("mounts"), list)
+               : (jv_free(list), jv_object_delete(tree, jv_string("mounts")));
+}
+
 /* From checked layers to the struct. */
 static int build(const struct layers *layers, struct config_context *context, struct config **ret,
                  struct error *err)
 {
     struct config_source sources[LAYER_COUNT];
     scoped(value_done) jv tree = jv_object();
+    jv mounts = jv_array();
     int r;
 
     for (int i = LAYER_COUNT - 1; i >= 0; i--) {
+        jv layer = jv_copy(layers->items[i].tree);
+
         sources[i] = layer_source(&layers->items[i], i == LAYER_OWN);
-        tree = config_merge(&schema_root, jv_copy(layers->items[i].tree), tree);
+        mounts = add_mounts(mounts, layer);
+        layer = jv_object_delete(layer, jv_string("mounts"));
+        tree = config_merge(&schema_root, layer, tree);
     }
     context->sources = sources;
     context->source_count = LAYER_COUNT;
 
     config_validate_params(layers->items[LAYER_OWN].raw, &sources[LAYER_OWN], context);
     tree = config_fill(tree, context);
-    tree = config_expand(tree, context);
+    tree = config_expand(jv_object_set(tree, jv_string("mounts"), mounts), context);
+    tree = combine_mounts(tree, context);
     config_validate(tree, context);
     r = config_report_result(context->report, err);
     if (r < 0) {
@@ -187,10 +224,10 @@ static int load(const char *name, const char *text, size_t len,
     int r;
 
     r = layer_parse(&layers.items[LAYER_OWN], name, text, len, true, report, err);
-    if (r >= 0) {
+    if (r >= 0 && !options->alone) {
         r = layer_read(&layers.items[LAYER_BELOW], options->lima_home, "default.yaml", report, err);
     }
-    if (r >= 0) {
+    if (r >= 0 && !options->alone) {
         r = layer_read(&layers.items[LAYER_ABOVE], options->lima_home, "override.yaml", report,
                        err);
     }

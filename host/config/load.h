@@ -19,6 +19,7 @@ struct config_load_options {
     const char *instance;   /* name, for {{.Name}} and user defaults */
     const char *created_by; /* content of lima-version; NULL: a new instance */
     bool warn;              /* log unknown and not yet honoured keys */
+    bool alone;             /* without default.yaml and override.yaml */
     struct strv *warnings;  /* not NULL: the warnings go here instead */
 };
 

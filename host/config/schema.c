@@ -55,6 +55,17 @@ const char *const schema_conflicts[] = {
 };
 static_assert(ARRAY_LEN(schema_conflicts) == CONFIG_CONFLICT_REMAP + 2, "a name a way");
 
+const char *const schema_mount_types[] = {
+    [CONFIG_MOUNT_DEFAULT] = "default",
+    [CONFIG_MOUNT_AGENT] = "agent",
+    [CONFIG_MOUNT_9P] = "9p",
+    [CONFIG_MOUNT_VIRTIOFS] = "virtiofs",
+    [CONFIG_MOUNT_REVERSE_SSHFS] = "reverse-sshfs",
+    [CONFIG_MOUNT_WSL2] = "wsl2",
+    NULL,
+};
+static_assert(ARRAY_LEN(schema_mount_types) == CONFIG_MOUNT_WSL2 + 2, "a name a type");
+
 const char *const schema_provision_modes[] = {
     [CONFIG_PROVISION_SYSTEM] = "system",
     [CONFIG_PROVISION_USER] = "user",
@@ -205,9 +216,11 @@ static const struct schema_object additional_disk = {
 
 static const struct schema_object mount_sshfs = {
     .rows = (const struct schema_row[]){
-        {"cache", SCHEMA_BOOL, .help = "Let sshfs cache."},
-        {"followSymlinks", SCHEMA_BOOL, .help = "Follow symlinks on the host."},
-        {"sftpDriver", SCHEMA_TEXT, NAMES("", "builtin", "openssh-sftp-server"),
+        {"cache", SCHEMA_BOOL, AT(struct config_mount, sshfs_cache), .fallback = "true",
+         .help = "Let sshfs cache."},
+        {"followSymlinks", SCHEMA_BOOL, AT(struct config_mount, follow_symlinks),
+         .fallback = "false", .help = "Follow symlinks on the host."},
+        {"sftpDriver", SCHEMA_TEXT, AT(struct config_mount, sftp_driver), NAMES("", "builtin", "openssh-sftp-server"),
          .help = "Server program."},
         END,
     },
@@ -215,13 +228,14 @@ static const struct schema_object mount_sshfs = {
 
 static const struct schema_object mount_9p = {
     .rows = (const struct schema_row[]){
-        {"securityModel", SCHEMA_TEXT,
-         NAMES("passthrough", "mapped-xattr", "mapped-file", "none"),
+        {"securityModel", SCHEMA_TEXT, AT(struct config_mount, security_model),
+         .fallback = "none", NAMES("passthrough", "mapped-xattr", "mapped-file", "none"),
          .help = "How owners and modes are kept."},
-        {"protocolVersion", SCHEMA_TEXT, NAMES("9p2000", "9p2000.u", "9p2000.L"),
+        {"protocolVersion", SCHEMA_TEXT, AT(struct config_mount, protocol_version),
+         .fallback = "9p2000.L", NAMES("9p2000", "9p2000.u", "9p2000.L"),
          .help = "Dialect of 9p."},
-        {"msize", SCHEMA_SIZE, .check = config_check_size, .help = "Bytes of one packet."},
-        {"cache", SCHEMA_TEXT, NAMES("none", "loose", "fscache", "mmap"),
+        {"msize", SCHEMA_SIZE, AT(struct config_mount, msize), .fallback = "128KiB", .check = config_check_size, .help = "Bytes of one packet."},
+        {"cache", SCHEMA_TEXT, AT(struct config_mount, cache), NAMES("none", "loose", "fscache", "mmap"),
          .help = "Cache mode of the guest."},
         END,
     },
@@ -229,17 +243,23 @@ static const struct schema_object mount_9p = {
 
 static const struct schema_object mount_virtiofs = {
     .rows = (const struct schema_row[]){
-        {"queueSize", SCHEMA_INT, .max = INT_MAX,
+        {"queueSize", SCHEMA_INT, AT(struct config_mount, queue_size), .max = INT_MAX,
          .help = "Entries of the request queue."},
         END,
     },
 };
 
 static const struct schema_object mount = {
+    .size = sizeof(struct config_mount),
     .rows = (const struct schema_row[]){
-        {"location", SCHEMA_TEXT, .help = "Host directory; a template."},
-        {"mountPoint", SCHEMA_TEXT, .help = "Guest directory; a template; default: the location."},
-        {"writable", SCHEMA_BOOL, .help = "Let the guest write."},
+        {"location", SCHEMA_TEXT, AT(struct config_mount, location),
+         .help = "Host directory; a template."},
+        {"mountPoint", SCHEMA_TEXT, AT(struct config_mount, mount_point),
+         .help = "Guest directory; a template; default: the location."},
+        {"writable", SCHEMA_BOOL, AT(struct config_mount, writable), .fallback = "false",
+         .help = "Let the guest write."},
+        {"type", SCHEMA_ENUM, AT(struct config_mount, type), .fallback = "default",
+         .names = schema_mount_types, .help = "Of this one; default: mountType."},
         {"sshfs", OBJECT(mount_sshfs), .help = "Options of reverse-sshfs."},
         {"9p", OBJECT(mount_9p), .help = "Options of 9p."},
         {"virtiofs", OBJECT(mount_virtiofs), .help = "Options of virtiofs."},
@@ -503,12 +523,12 @@ const struct schema_object schema_root = {
         {"images", LIST(image), ITEMS(struct config, images, image_count),
          .help = "Images for the primary disk; the first that can be had is used."},
         {"additionalDisks", LIST(additional_disk), LATER, .help = "More disks."},
-        {"mounts", LIST(mount), LATER, .help = "Host directories seen in the guest."},
-        {"mountType", SCHEMA_TEXT, IDLE, UNSET("", "default"),
-         NAMES("reverse-sshfs", "9p", "virtiofs", "wsl2"), .help = "How directories are shared."},
-        {"mountTypesUnsupported", SCHEMA_TEXTS, IDLE,
+        {"mounts", LIST(mount), ITEMS(struct config, mounts, mount_count), .help = "Host directories seen in the guest."},
+        {"mountType", SCHEMA_ENUM, AT(struct config, mount_type), .fallback = "default",
+         UNSET(""), .names = schema_mount_types, .help = "How directories are shared."},
+        {"mountTypesUnsupported", SCHEMA_TEXTS, AT(struct config, mount_types_unsupported),
          .help = "What the image cannot mount."},
-        {"mountInotify", SCHEMA_BOOL, IDLE, .help = "Replay the host's file events."},
+        {"mountInotify", SCHEMA_BOOL, AT(struct config, mount_inotify), .fallback = "false", .help = "Replay the host's file events."},
 
         {"ssh", OBJECT(ssh), .help = "Access by ssh."},
         {"firmware", OBJECT(firmware), .help = "Firmware of the machine."},

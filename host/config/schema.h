@@ -104,5 +104,6 @@ int schema_name_index(const char *const *names, const char *text);
 /* Names by the enums of config.h. */
 extern const char *const schema_protos[];
 extern const char *const schema_conflicts[];
+extern const char *const schema_mount_types[];
 extern const char
     *const schema_provision_modes[]; /* the first CONFIG_PROVISION_BOOT + 1 are honoured */

@@ -8,6 +8,8 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "config/schema.h"
+#include "util/file.h"
+#include "util/path.h"
 #include "util/strv.h"
 #include "util/units.h"
 #include "util/version.h"
@@ -250,6 +252,37 @@ static void rule_port_forward(const struct item *item)
     }
 }
 
+/* ---- mounts ---- */
+
+static bool is_system_folder(const char *point)
+{
+    static const char *const folders[] = {"/",     "/bin", "/dev", "/etc", "/home", "/opt",
+                                          "/sbin", "/tmp", "/usr", "/var", NULL};
+
+    return schema_name_index(folders, point) >= 0;
+}
+
+static void rule_mount(const struct item *item)
+{
+    const char *location = text_at(item->value, "location");
+    scoped(free) char *point = path_clean(text_at(item->value, "mountPoint"));
+
+    if (*location != '/') {
+        item_error(item, "location", "must be an absolute path, not '%s'", location);
+        return;
+    }
+    if (file_exists(location) && !file_is_dir(location)) {
+        item_error(item, "location", "must be a folder, which '%s' is not", location);
+    }
+    if (*text_at(item->value, "mountPoint") == '~') {
+        item_error(item, "mountPoint", "must not begin with '~': use {{.Home}}");
+    } else if (*point != '/') {
+        item_error(item, "mountPoint", "must be an absolute path, not '%s'", point);
+    } else if (is_system_folder(point)) {
+        item_error(item, "mountPoint", "must not be the guest's own '%s'", point);
+    }
+}
+
 static const struct {
     const char *list;
     void (*rule)(const struct item *item);
@@ -258,6 +291,7 @@ static const struct {
     {"provision", rule_provision},
     {"probes", rule_probe},
     {"portForwards", rule_port_forward},
+    {"mounts", rule_mount},
 };
 
 static void validate_items(jv tree, struct config_report *report)
@@ -369,6 +403,36 @@ static void validate_dns(const struct whole *whole)
     }
 }
 
+static void validate_mounts(const struct whole *whole)
+{
+    scoped(value_done) jv user = jv_object_get(jv_copy(whole->tree), jv_string("user"));
+    scoped(value_done) jv list = jv_object_get(jv_copy(whole->tree), jv_string("mounts"));
+    scoped(value_done) jv unsupported =
+        jv_object_get(jv_copy(whole->tree), jv_string("mountTypesUnsupported"));
+    scoped(value_done) jv type = jv_object_get(jv_copy(whole->tree), jv_string("mountType"));
+
+    if (jv_get_kind(unsupported) == JV_KIND_ARRAY && jv_get_kind(type) == JV_KIND_STRING) {
+        scoped(value_done) jv found = jv_array_indexes(jv_copy(unsupported), JV_ARRAY(jv_copy(type)));
+
+        if (jv_get_kind(found) == JV_KIND_ARRAY && jv_array_length(jv_copy(found)) > 0) {
+            whole_error(whole, "mountType", "is '%s', which 'mountTypesUnsupported' rules out",
+                        jv_string_value(type));
+        }
+    }
+    if (jv_get_kind(list) != JV_KIND_ARRAY) {
+        return;
+    }
+    jv_array_foreach(list, i, mount)
+    {
+        if (str_eq(text_at(mount, "mountPoint"), text_at(user, "home"))) {
+            config_report_error(whole->context->report, text_at(mount, SCHEMA_PLACE),
+                                "'mounts[%d].mountPoint' must not be the user's home in the guest",
+                                i);
+        }
+        jv_free(mount);
+    }
+}
+
 void config_validate(jv tree, const struct config_context *context)
 {
     const struct whole whole = {.tree = tree, .context = context};
@@ -379,6 +443,7 @@ void config_validate(jv tree, const struct config_context *context)
     validate_images(&whole);
     validate_user(&whole);
     validate_dns(&whole);
+    validate_mounts(&whole);
     validate_items(tree, context->report);
 }
 

@@ -186,7 +186,6 @@ static void on_vm_ended(pid_t pid, int status, void *arg)
 {
     struct fileserver *fs = arg;
 
-    fs->vm = NULL;
     loop_quit(fs->loop, 0);
 }
 

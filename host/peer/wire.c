@@ -168,6 +168,36 @@ void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules
     wire_put_message(out, &message.base);
 }
 
+void wire_put_mount_request(struct buf *out, const struct peer_mount_request *request)
+{
+    static const Lima__Guest__V1__MountRequest__Kind kinds[] = {
+        [PEER_MOUNT_AGENT] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__AGENT,
+        [PEER_MOUNT_9P] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__VIRTIO_9P,
+        [PEER_MOUNT_VIRTIOFS] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__VIRTIOFS,
+    };
+    Lima__Guest__V1__MountRequest message = LIMA__GUEST__V1__MOUNT_REQUEST__INIT;
+
+    message.kind = kinds[request->kind];
+    message.tag = (char *)request->tag;
+    message.mount_point.data = (uint8_t *)request->mount_point;
+    message.mount_point.len = strlen(request->mount_point);
+    message.writable = request->writable;
+    message.options = (char *)request->options;
+    message.user = (char *)request->user;
+    message.id.data = (uint8_t *)request->id;
+    message.id.len = sizeof(request->id);
+    wire_put_message(out, &message.base);
+}
+
+void wire_put_unmount_request(struct buf *out, const char *tag, bool lazy)
+{
+    Lima__Guest__V1__UnmountRequest message = LIMA__GUEST__V1__UNMOUNT_REQUEST__INIT;
+
+    message.tag = (char *)tag;
+    message.lazy = lazy;
+    wire_put_message(out, &message.base);
+}
+
 /* ---- text ---- */
 
 /* Length of the UTF-8 sequence at @s and its code point; 0 when there is none. Stops at a NUL. */
@@ -519,6 +549,19 @@ int wire_incoming_decode(const uint8_t *data, size_t len, struct wire_incoming *
         lima__guest__v1__incoming__free_unpacked(message, NULL);
     }
     return sound ? 0 : -EBADMSG;
+}
+
+int wire_mounted_decode(const uint8_t *data, size_t len, struct peer_mounted *ret)
+{
+    Lima__Guest__V1__Mounted *message = lima__guest__v1__mounted__unpack(NULL, len, data);
+
+    if (!message) {
+        return -EBADMSG;
+    }
+    *ret = (struct peer_mounted){
+        .resumed = message->resumed, .uid = message->uid, .gid = message->gid};
+    lima__guest__v1__mounted__free_unpacked(message, NULL);
+    return 0;
 }
 
 int wire_redirected_decode(const uint8_t *data, size_t len, const char **ret_method)

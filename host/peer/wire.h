@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "peer/address.h"
 #include "peer/client.h"
+#include "peer/mount.h"
 #include "peer/redirect.h"
 
 #define WIRE_PROTOCOL 1 /* version of guest.proto that this side speaks */
@@ -29,6 +30,8 @@ void wire_put_tunnel_request(struct buf *out, const struct peer_address *to);
 void wire_put_listen_request(struct buf *out, const struct peer_address *at, unsigned mode);
 void wire_put_accept_request(struct buf *out, uint64_t id);
 void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules *rules);
+void wire_put_mount_request(struct buf *out, const struct peer_mount_request *request);
+void wire_put_unmount_request(struct buf *out, const char *tag, bool lazy);
 
 /*
  * The decoders hand what they have decoded to a callback, for whose time it lives. They return
@@ -75,5 +78,6 @@ int wire_check_texts(void *message, const struct wire_text *fields, size_t count
 /* An errno from the guest as ours: 0, or positive; EIO for what is none. */
 int wire_errno(uint32_t number);
 
+int wire_mounted_decode(const uint8_t *data, size_t len, struct peer_mounted *ret);
 /* How the guest redirects: one of the names that we know, or "other"; constant. */
 int wire_redirected_decode(const uint8_t *data, size_t len, const char **ret_method);

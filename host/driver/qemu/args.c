@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "instance/layout.h"
+#include "mount/mount.h"
 #include "util/path.h"
 
 #define MIB (1024 * 1024)
@@ -309,6 +310,26 @@ static void add_vsock(const struct qemu_args *in, struct strv *v)
     }
 }
 
+/* The device's kind follows from "virtio-9p" by the machine's own bus. */
+static void add_mounts(const struct qemu_args *in, struct strv *v)
+{
+    const struct config *config = in->config;
+
+    for (size_t i = 0; i < config->mount_count; i++) {
+        const struct config_mount *mount = &config->mounts[i];
+        scoped(free) char *path = option_value(mount->location);
+        scoped(free) char *tag = NULL;
+
+        if (mount_choose(mount, config->mount_type).type != CONFIG_MOUNT_9P) {
+            continue;
+        }
+        tag = mount_tag(mount);
+        strv_add(v, "-virtfs");
+        strv_addf(v, "local,mount_tag=%s,path=%s,security_model=%s%s", tag, path,
+                  mount->security_model, mount->writable ? "" : ",readonly=on");
+    }
+}
+
 int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *err)
 {
     const struct qemu_arch *arch = qemu_arch_find(in->config->arch);
@@ -328,6 +349,7 @@ int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *
     add_display(in, arch, ret);
     add_sockets(in, arch, ret);
     add_vsock(in, ret);
+    add_mounts(in, ret);
     strv_add(ret, "-name");
     strv_addf(ret, "lima-%s", in->config->instance);
     strv_add_all(ret, "-pidfile", pidfile, NULL);

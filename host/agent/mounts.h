@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The folders of the host in the guest: those of the configuration, and what was added since. Each is
+ * mounted once the guest is there, and again whenever what carries it was lost; mounts.c has the
+ * states.
+ */
+#pragma once
+
+#include "api/events.h"
+#include "api/server.h"
+#include "config/config.h"
+#include "peer/client.h"
+#include "util/loop.h"
+#include "util/strv.h"
+
+struct mounts;
+
+struct mounts_options { /* borrowed */
+    struct loop *loop;
+    struct peer *peer;
+    const char *lima_home;
+    const struct config *config;
+    const char *dir; /* of the instance */
+    pid_t (*vm)(void *arg);
+    /* Something has changed for the worse or better. */
+    void (*changed)(void *arg);
+    void *arg;
+};
+
+struct mounts *mounts_new(const struct mounts_options *options) _nonnull_;
+/* File servers go on as long as the VM does. */
+void mounts_free(struct mounts *mounts);
+SCOPED_PTR(struct mounts, mounts_free)
+
+/* The guest's user exists, in this session: mounts are made, or go on. */
+void mounts_guest_ready(struct mounts *mounts);
+void mounts_disconnected(struct mounts *mounts);
+/* Adds a line a mount that does not work. */
+void mounts_failures(const struct mounts *mounts, struct strv *ret);
+
+/*
+ * GET /v1/mounts: {"mounts": [{"location", "mountPoint", "type", "writable", "state", "reason",
+ * "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the same
+ * once it is mounted or has failed; DELETE {"mountPoint", "force": bool} likewise.
+ */
+void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange);
+void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body);
+void mounts_delete(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount/mount.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include "base/alloc.h"
+#include "util/digest.h"
+
+#define TAG_BYTES 8
+
+char *mount_tag(const struct config_mount *mount)
+{
+    scoped(free) char *text = xasprintf("%s:%s", mount->location, mount->mount_point);
+    scoped(free) char *hex = digest_sha256_hex(text, strlen(text));
+
+    return xasprintf("lima-%.*s", TAG_BYTES * 2, hex);
+}
+
+struct mount_choice mount_choose(const struct config_mount *mount,
+                                 enum config_mount_type mount_type)
+{
+    enum config_mount_type type = mount->type == CONFIG_MOUNT_DEFAULT ? mount_type : mount->type;
+
+    switch (type) {
+    case CONFIG_MOUNT_9P:
+        return (struct mount_choice){CONFIG_MOUNT_9P, NULL};
+    case CONFIG_MOUNT_VIRTIOFS:
+        return (struct mount_choice){CONFIG_MOUNT_AGENT, "virtiofs is not supported yet"};
+    case CONFIG_MOUNT_REVERSE_SSHFS:
+        return (struct mount_choice){CONFIG_MOUNT_AGENT, "reverse-sshfs is not supported yet"};
+    case CONFIG_MOUNT_WSL2:
+        return (struct mount_choice){CONFIG_MOUNT_AGENT, "wsl2 is for Windows alone"};
+    default:
+        return (struct mount_choice){CONFIG_MOUNT_AGENT, NULL};
+    }
+}
+
+char *mount_9p_options(const struct config_mount *mount)
+{
+    return xasprintf("trans=virtio,version=%s,msize=%" PRId64 ",cache=%s",
+                     mount->protocol_version, mount->msize, mount->cache);
+}
+
+int mount_compare(const struct config_mount *a, const struct config_mount *b)
+{
+    return strcmp(a->mount_point, b->mount_point);
+}

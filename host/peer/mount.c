@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "peer/mount.h"
+
+#include <assert.h>
+#include <errno.h>
+#include "base/alloc.h"
+#include "peer/call.h"
+#include "peer/wire.h"
+
+struct peer_mount {
+    struct call call; /* first: freed as one */
+    peer_mount_fn done;
+    void *arg;
+    bool raw; /* bytes follow the answer */
+    bool answered;
+    struct peer_mounted mounted;
+};
+
+static int on_mount_message(struct call *call, const uint8_t *data, size_t len)
+{
+    struct peer_mount *mount = container_of(call, struct peer_mount, call);
+    struct peer_mounted mounted;
+    peer_mount_fn done = mount->done;
+    void *arg = mount->arg;
+    int r = mount->answered ? -EBADMSG : wire_mounted_decode(data, len, &mounted);
+
+    if (r < 0) {
+        return r;
+    }
+    if (!mount->raw) {
+        mount->answered = true;
+        mount->mounted = mounted;
+        return CALL_ON;
+    }
+    done(0, NULL, &mounted, call_take(call), arg);
+    return CALL_TAKEN;
+}
+
+static void on_mount_ended(struct call *call, int r, const char *text)
+{
+    struct peer_mount *mount = container_of(call, struct peer_mount, call);
+    struct peer_mounted mounted = mount->mounted;
+    scoped(free) char *words = xstrdup(text);
+    peer_mount_fn done = mount->done;
+    void *arg = mount->arg;
+
+    if (r == 0 && mount->raw) {
+        r = -EPROTO;
+    }
+    call_free(call);
+    done(r, words, r < 0 ? NULL : &mounted, NULL, arg);
+}
+
+static const struct call_ops mount_ops = {
+    .message = on_mount_message,
+    .ended = on_mount_ended,
+};
+
+static struct peer_mount *begin(struct peer *peer, const char *service, bool raw,
+                                peer_mount_fn done, void *arg)
+{
+    struct peer_mount *mount = xnew(struct peer_mount);
+
+    static_assert(offsetof(struct peer_mount, call) == 0, "freed through its call");
+    mount->done = done;
+    mount->arg = arg;
+    mount->raw = raw;
+    call_init(&mount->call, peer, &mount_ops, service);
+    return mount;
+}
+
+struct peer_mount *peer_mount_open(struct peer *peer, const struct peer_mount_request *request,
+                                   peer_mount_fn done, void *arg)
+{
+    struct peer_mount *mount =
+        begin(peer, "Mount", request->kind == PEER_MOUNT_AGENT, done, arg);
+
+    wire_put_mount_request(&mount->call.request, request);
+    return call_start(&mount->call) ? mount : NULL;
+}
+
+struct peer_mount *peer_mount_remove(struct peer *peer, const char *tag, bool lazy,
+                                     peer_mount_fn done, void *arg)
+{
+    struct peer_mount *mount = begin(peer, "Unmount", false, done, arg);
+
+    wire_put_unmount_request(&mount->call.request, tag, lazy);
+    return call_start(&mount->call) ? mount : NULL;
+}
+
+struct peer_mount *peer_mount_settled(struct peer *peer, peer_mount_fn done, void *arg)
+{
+    struct peer_mount *mount = begin(peer, "Settled", false, done, arg);
+
+    return call_start(&mount->call) ? mount : NULL;
+}
+
+void peer_mount_cancel(struct peer_mount *mount)
+{
+    if (mount) {
+        call_free(&mount->call);
+    }
+}

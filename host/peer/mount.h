@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Folders of the host in the guest: the calls Mount, Unmount and Settled. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "mux/mux.h"
+#include "peer/client.h"
+
+#define PEER_MOUNT_ID_LEN 16
+
+struct peer_mount; /* a call that waits for its answer */
+
+enum peer_mount_kind { /* lima.guest.v1.MountRequest.Kind */
+                       PEER_MOUNT_AGENT,
+                       PEER_MOUNT_9P,
+                       PEER_MOUNT_VIRTIOFS,
+};
+
+struct peer_mount_request {
+    enum peer_mount_kind kind;
+    const char *tag, *mount_point;
+    const char *options; /* of mount(2), for kinds with a device; else "" */
+    const char *user;    /* who owns the files */
+    bool writable;
+    uint8_t id[PEER_MOUNT_ID_LEN];
+};
+
+struct peer_mounted {
+    bool resumed; /* it was there, and its requests go on */
+    uint32_t uid, gid;
+};
+
+/*
+ * The only call: 0 with @mounted and of PEER_MOUNT_AGENT the @stream, which is the callee's, its ops
+ * to be set at once. Else the guest's own -errno, with its words in @text or NULL, or ENOTCONN with
+ * the session. Of the other calls there are no @mounted and @stream.
+ */
+typedef void (*peer_mount_fn)(int r, const char *text, const struct peer_mounted *mounted,
+                              struct mux_stream *stream, void *arg);
+
+/* NULL while the session is down or no stream can be had. @done never comes before this returns. */
+struct peer_mount *peer_mount_open(struct peer *peer, const struct peer_mount_request *request,
+                                   peer_mount_fn done, void *arg);
+/* @lazy: also when it is in use. */
+struct peer_mount *peer_mount_remove(struct peer *peer, const char *tag, bool lazy,
+                                     peer_mount_fn done, void *arg);
+/* All mounts are made, or have failed: provisioning may go on. */
+struct peer_mount *peer_mount_settled(struct peer *peer, peer_mount_fn done, void *arg);
+/* No callback comes any more. NULL is fine. */
+void peer_mount_cancel(struct peer_mount *mount);
