@@ -206,6 +206,7 @@ static void mounted(struct mount *mount, bool resumed)
     struct api_exchange *exchange = steal(mount->exchange);
 
     mount->state = STATE_MOUNTED;
+    set_reason(mount, NULL);
     log_info("'%s' is mounted at '%s'%s", mount->config.location, mount->config.mount_point,
              resumed ? " again" : "");
     if (exchange) {

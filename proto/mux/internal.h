@@ -36,6 +36,7 @@ struct mux_stream {
     uint32_t unconsumed;  /* received, still in the user's hands */
     uint32_t ungranted;   /* consumed, not yet in recv_credit */
     uint32_t want;        /* credit the user's refused write waits for; 0: none refused */
+    uint32_t written;     /* of its first MUX_EARLY bytes and a few more */
     bool local_fin, remote_fin;
     bool dead; /* out of the table: no more callbacks */
 };

@@ -46,6 +46,8 @@
 #define MUX_UNTAKEN_MAX  (4u << 20)
 #define MUX_MESSAGE_MAX  (24u << 10)  /* in one piece; any window has room for it at times */
 #define MUX_OUTPUT_LIMIT (256u << 10) /* queued output above which stream writes wait */
+#define MUX_EARLY        2048         /* bytes with which a stream begins past the queue, */
+#define MUX_EARLY_OUTPUT (64u << 10)  /* above the limit by so much at most */
 #define MUX_OUTPUT_MAX   (576u << 10) /* with replies and the like; above it the session drops */
 #define MUX_MAX_STREAMS  4096         /* opened by one side and not yet gone */
 
@@ -156,7 +158,8 @@ size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len)
 size_t mux_stream_room(struct mux_stream *stream);
 /*
  * All or nothing, for messages of at most MUX_MESSAGE_MAX: true, or false with nothing queued
- * (and writable() will come when it all fits).
+ * (and writable() will come when it all fits). The first MUX_EARLY bytes of a stream do not wait
+ * behind streams that have more to say than the transport takes: a call is answered under load too.
  */
 bool mux_stream_write_all(struct mux_stream *stream, const void *data, size_t len);
 /* Ends our direction after what was written. closed() follows when the peer has ended too. */

@@ -301,6 +301,7 @@ static void write_frame(struct mux_stream *stream, const void *data, size_t len)
 {
     struct mux *mux = stream->mux;
 
+    stream->written = (uint32_t)MIN(stream->written + len, (size_t)MUX_EARLY + 1);
     if (!mux->direct) {
         stream->send_credit -= (uint32_t)len;
     }
@@ -330,13 +331,19 @@ size_t mux_stream_write(struct mux_stream *stream, const void *data, size_t len)
     return done;
 }
 
+static bool fits_early(const struct mux_stream *stream, size_t len)
+{
+    return can_write(stream) && stream->written + len <= MUX_EARLY && len <= stream->send_credit &&
+           stream->mux->ring.len + FRAME_OVERHEAD + len <= MUX_OUTPUT_LIMIT + MUX_EARLY_OUTPUT;
+}
+
 bool mux_stream_write_all(struct mux_stream *stream, const void *data, size_t len)
 {
     assert(len <= MUX_MESSAGE_MAX);
     if (len == 0) {
         return true;
     }
-    if (room(stream) >= len) {
+    if (room(stream) >= len || fits_early(stream, len)) {
         write_frame(stream, data, len);
         return true;
     }

@@ -651,6 +651,27 @@ static void test_output_is_bounded_while_the_transport_stands(void **state)
     }
 }
 
+static void test_a_call_is_answered_while_others_fill_the_output(void **state)
+{
+    static char answer[MUX_EARLY / 2];
+    struct pair_stream *late;
+
+    pair_up(&pair);
+    for (int i = 0; i < 20; i++) {
+        pair_send(pair_open(&pair.host), big, MUX_WINDOW, false);
+    }
+    late = pair_open(&pair.host);
+    assert_true(mux_stream_write_all(late->handle, answer, sizeof(answer)));
+    assert_true(mux_stream_write_all(late->handle, answer, sizeof(answer)));
+    assert_false(mux_stream_write_all(late->handle, answer, 1));
+    for (int i = 0; i < 200; i++) {
+        late = pair_open(&pair.host);
+        (void)mux_stream_write_all(late->handle, answer, sizeof(answer));
+    }
+    assert_true(mux_memory(pair.host.mux) <=
+                MUX_OUTPUT_LIMIT + MUX_EARLY_OUTPUT + 300 * FRAME_OVERHEAD);
+}
+
 /* When the first of many equal transfers is done, the others must not be far behind. */
 static void test_streams_that_wait_get_equal_shares(void **state)
 {
@@ -1033,6 +1054,7 @@ int main(void)
         T(test_the_window_of_a_receiver_that_keeps_up_grows_to_its_limit),
         T(test_what_many_stalled_streams_hold_is_bounded),
         T(test_output_is_bounded_while_the_transport_stands),
+        T(test_a_call_is_answered_while_others_fill_the_output),
         T(test_streams_that_wait_get_equal_shares),
         T(test_a_message_is_written_whole_or_not_at_all),
         T(test_asking_for_room_in_vain_brings_writable),
