@@ -167,7 +167,7 @@ static int serve_init(struct job *job)
     struct fuse_init_out body = {
         .major = FUSE_KERNEL_VERSION,
         .minor = MIN(in->minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION),
-        .max_readahead = in->max_readahead,
+        .max_readahead = FUSE_WRITE_MAX, /* the guest agent says how much it shall be */
         .flags = in->flags & WANTED,
         .max_background = MAX_BACKGROUND,
         .congestion_threshold = MAX_BACKGROUND * 3 / 4,

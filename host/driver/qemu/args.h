@@ -24,6 +24,7 @@ struct qemu_arch {
     bool supported;          /* by validate() */
     const char *machine;     /* for -machine */
     const char *machine_tcg; /* what tcg adds to it, "" for nothing */
+    const char *cpu_tcg;     /* what tcg adds to the CPU model, NULL for nothing */
     const char *const *tcg;  /* arguments that tcg adds, NULL-terminated */
     bool firmware;           /* pflash images */
     bool legacy_bios;        /* works without them */
