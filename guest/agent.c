@@ -438,17 +438,15 @@ static void load_drivers(struct agent *agent)
 
 static void open_services(struct agent *agent, const struct agent_options *options)
 {
-    agent->execs =
-        execs_new(&(struct execs_options){.loop = agent->loop,
-                                          .children = agent->children,
-                                          .user = options->no_boot ? NULL : user_of,
-                                          .arg = agent});
-    agent->mounts =
-        mounts_new(&(struct mounts_options){.loop = agent->loop,
-                                            .children = agent->children,
-                                            .user = options->no_boot ? NULL : user_of,
-                                            .settled = on_mounts_settled,
-                                            .arg = agent});
+    agent->execs = execs_new(&(struct execs_options){.loop = agent->loop,
+                                                     .children = agent->children,
+                                                     .user = options->no_boot ? NULL : user_of,
+                                                     .arg = agent});
+    agent->mounts = mounts_new(&(struct mounts_options){.loop = agent->loop,
+                                                        .children = agent->children,
+                                                        .user = options->no_boot ? NULL : user_of,
+                                                        .settled = on_mounts_settled,
+                                                        .arg = agent});
     agent->clock =
         clock_service_new(agent->loop, options->no_boot ? &clock_untouched : &clock_machine, NULL);
     agent->health = (struct health_options){

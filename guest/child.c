@@ -312,7 +312,8 @@ int child_start(struct children *children, const struct child_options *options, 
     fd_close(pipe_fds[1]);
     if (pid < 0) {
         fd_close(pipe_fds[0]);
-        return error_errno(err, errno, "starting '%s'", options->argv ? options->argv[0] : "a child");
+        return error_errno(err, errno, "starting '%s'",
+                           options->argv ? options->argv[0] : "a child");
     }
     fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
     child = xnew(struct child);

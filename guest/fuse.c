@@ -86,7 +86,8 @@ static void on_device_readable(int fd, short revents, void *arg)
 
 /* --- the host's answers, to the kernel --- */
 
-/* One whole answer. The kernel knows best whether it is one; what it refuses is not ours to mend. */
+/* One whole answer. The kernel knows best whether it is one; what it refuses is not ours to mend.
+ */
 static void answer(struct fuse *fuse, const uint8_t *data, size_t len)
 {
     struct fuse_out_header head;
@@ -97,8 +98,7 @@ static void answer(struct fuse *fuse, const uint8_t *data, size_t len)
     }
     if (write(fuse->fd, data, len) < 0 && errno != ENOENT) { /* ENOENT: FORGET, or nobody waits */
         log_debug("an answer for '%s': %s", fuselog_mount(fuse->log)->point, strerror(errno));
-        head = (struct fuse_out_header){
-            .len = sizeof(head), .error = -EIO, .unique = head.unique};
+        head = (struct fuse_out_header){.len = sizeof(head), .error = -EIO, .unique = head.unique};
         (void)!write(fuse->fd, &head, sizeof(head));
     }
 }

@@ -195,7 +195,8 @@ ssize_t fuselog_read(struct fuselog *log, int fuse_fd)
     if ((size_t)n <= SMALL_SIZE) {
         slot = find_free(log, 0, FUSELOG_SMALL);
         memcpy(data_of(log, slot), data, (size_t)n);
-        slots[slot].seq = slots[large].seq; /* for a moment both: the same request twice does not harm */
+        slots[slot].seq =
+            slots[large].seq; /* for a moment both: the same request twice does not harm */
         slots[large].seq = 0;
     }
     append(log, slot);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Requests of the kernel's FUSE that have been read and not been answered, in memory that outlives
- * this process (a memfd that is kept, see keep.h): the kernel gives each one once, and would wait for
- * an answer for ever if it were lost. They are read straight into that memory, so there is no moment
- * at which a kill loses one.
+ * this process (a memfd that is kept, see keep.h): the kernel gives each one once, and would wait
+ * for an answer for ever if it were lost. They are read straight into that memory, so there is no
+ * moment at which a kill loses one.
  *
  * Little ones have a slot of 4 KiB, large ones one of 1 MiB and more; slots that are free have no
  * memory, but for the first few.

@@ -45,7 +45,7 @@ char *install_systemd_unit(const char *path)
                      "RestartSec=200ms\n"
                      "NotifyAccess=main\n"
                      "FileDescriptorStoreMax=128\n" /* mounts go on after a kill: keep.h */
-                     "KillMode=process\n" /* what a command left running goes on */
+                     "KillMode=process\n"           /* what a command left running goes on */
                      "OOMPolicy=continue\n"
                      "OOMScoreAdjust=-500\n"
                      "TasksMax=infinity\n"

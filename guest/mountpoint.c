@@ -31,7 +31,7 @@ static int make_folder(const char *path)
     scoped(free) char *copy = xstrdup(path);
     struct stat parent = {0};
 
-    for (char *end = copy; end; ) {
+    for (char *end = copy; end;) {
         end = strchr(end + 1, '/');
         if (end) {
             *end = '\0';
@@ -57,7 +57,8 @@ static int make_folder(const char *path)
     return 0;
 }
 
-/* "36 35 98:0 / /mnt ...": the device of the last mount at @path, "0:98". Without asking the mount itself. */
+/* "36 35 98:0 / /mnt ...": the device of the last mount at @path, "0:98". Without asking the mount
+ * itself. */
 static bool find_device(const char *path, char *ret, size_t size)
 {
     scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);

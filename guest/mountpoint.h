@@ -9,9 +9,9 @@
 
 struct mountpoint {
     const char *source, *path, *type, *options;
-    int fuse_fd;    /* -1: not FUSE */
+    int fuse_fd; /* -1: not FUSE */
     bool read_only;
-    bool lazy;      /* when unmounting */
+    bool lazy; /* when unmounting */
 };
 
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */

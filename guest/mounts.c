@@ -37,7 +37,7 @@ struct mount {
     const char *type;
     unsigned number;   /* for the names of what is kept */
     struct fuse *fuse; /* NULL: with a device */
-    uid_t uid; /* of the user who owns the files */
+    uid_t uid;         /* of the user who owns the files */
     gid_t gid;
     struct mountpoint point;   /* for the child; borrows from here */
     struct child *child;       /* NULL: none runs */
@@ -249,7 +249,8 @@ static void on_mount_done(int status, void *arg)
         mount_free(mount);
         return;
     }
-    log_info("'%s' is mounted, from the host by %s", mount->path, mount->fuse ? "fuse" : mount->type);
+    log_info("'%s' is mounted, from the host by %s", mount->path,
+             mount->fuse ? "fuse" : mount->type);
     mount->state = STATE_MOUNTED;
     if (mount->fuse) {
         keep(mount, keep_put);
@@ -272,8 +273,8 @@ static void find_user(struct mount *mount, const char *asked)
     }
 }
 
-static int read_request(const struct rpc_call *call, lima_guest_v1_MountRequest *ret, char **ret_path,
-                        struct error *err)
+static int read_request(const struct rpc_call *call, lima_guest_v1_MountRequest *ret,
+                        char **ret_path, struct error *err)
 {
     if (!wire_decode(call->request, call->request_len, lima_guest_v1_MountRequest_fields, ret)) {
         return error_set(err, EBADMSG, "malformed request");
@@ -282,8 +283,7 @@ static int read_request(const struct rpc_call *call, lima_guest_v1_MountRequest 
         memchr(ret->mount_point.bytes, '\0', ret->mount_point.size)) {
         return error_set(err, EINVAL, "the request has no tag, or no absolute mount point");
     }
-    if (ret->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
-        ret->id.size != FUSELOG_ID_LEN) {
+    if (ret->kind == lima_guest_v1_MountRequest_Kind_AGENT && ret->id.size != FUSELOG_ID_LEN) {
         return error_set(err, EINVAL, "the request has no id of %d bytes", FUSELOG_ID_LEN);
     }
     *ret_path = xstrndup((const char *)ret->mount_point.bytes, ret->mount_point.size);
@@ -337,10 +337,10 @@ static bool is_same(const struct mount *mount, const lima_guest_v1_MountRequest 
     if (strcmp(mount->path, path) != 0) {
         return false;
     }
-    return !mount->fuse ? request->kind != lima_guest_v1_MountRequest_Kind_AGENT
-                        : request->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
-                              memcmp(fuse_mount(mount->fuse)->id, request->id.bytes,
-                                     FUSELOG_ID_LEN) == 0;
+    return !mount->fuse
+               ? request->kind != lima_guest_v1_MountRequest_Kind_AGENT
+               : request->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
+                     memcmp(fuse_mount(mount->fuse)->id, request->id.bytes, FUSELOG_ID_LEN) == 0;
 }
 
 static void on_replaced_unmounted(int status, void *arg)
@@ -351,7 +351,8 @@ static void on_replaced_unmounted(int status, void *arg)
     mount_free(mount);
 }
 
-/* Its server is not there any more: it goes at once, whoever uses it. Its name is free for another. */
+/* Its server is not there any more: it goes at once, whoever uses it. Its name is free for another.
+ */
 static void replace(struct mount *mount)
 {
     scoped(error_done) struct error err = ERROR_INIT;
@@ -523,10 +524,9 @@ static void resume(struct mounts *mounts, unsigned number, int take_fuse_fd, int
     mounts->next_number = MAX(mounts->next_number, number);
     mount->number = number;
     mount->state = STATE_MOUNTED;
-    mount->fuse = fuse_resume(&(struct fuse_options){.loop = mounts->options.loop,
-                                                     .ended = on_fuse_ended,
-                                                     .arg = mount},
-                              take_fuse_fd, log);
+    mount->fuse = fuse_resume(
+        &(struct fuse_options){.loop = mounts->options.loop, .ended = on_fuse_ended, .arg = mount},
+        take_fuse_fd, log);
     log_info("going on with the mount at '%s'", mount->path);
 }
 

@@ -51,9 +51,8 @@ enum state {
 };
 
 static const char *const state_names[] = {
-    [STATE_WAITING] = "waiting",     [STATE_SERVING] = "starting",
-    [STATE_MOUNTING] = "mounting",   [STATE_MOUNTED] = "mounted",
-    [STATE_UNMOUNTED] = "unmounted", [STATE_REMOVING] = "removing",
+    [STATE_WAITING] = "waiting", [STATE_SERVING] = "starting",    [STATE_MOUNTING] = "mounting",
+    [STATE_MOUNTED] = "mounted", [STATE_UNMOUNTED] = "unmounted", [STATE_REMOVING] = "removing",
     [STATE_FAILED] = "failed",
 };
 static_assert(ARRAY_LEN(state_names) == STATE_FAILED + 1, "a name a state");
@@ -253,8 +252,8 @@ static void join_server(struct mount *mount, struct mux_stream *stream,
         fail(mount, error_text(&err));
         return;
     }
-    mount->link = link_new(mount->mounts->options.loop, fd, DIRECT_FORM_BARE, &local,
-                           on_link_closed, mount);
+    mount->link =
+        link_new(mount->mounts->options.loop, fd, DIRECT_FORM_BARE, &local, on_link_closed, mount);
     mount->join = join_new(local, stream, on_join_done, mount);
     mounted(mount, about->resumed);
 }
@@ -366,8 +365,7 @@ static char *server_dir(const struct mount *mount)
 /* As the reference: a folder that is missing is made when it is shared. */
 static int make_source(const struct mount *mount, struct error *err)
 {
-    return file_exists(mount->config.location) ? 0
-                                               : file_mkdirs(mount->config.location, 0755, err);
+    return file_exists(mount->config.location) ? 0 : file_mkdirs(mount->config.location, 0755, err);
 }
 
 static void start_server(struct mount *mount)
@@ -382,9 +380,8 @@ static void start_server(struct mount *mount)
                                                 .cache_ms = CACHE_MS};
 
     mount->state = STATE_SERVING;
-    if (make_source(mount, &err) < 0 ||
-        mount_server_open(options->loop, &server, &server_events, mount, &mount->server, &err) <
-            0) {
+    if (make_source(mount, &err) < 0 || mount_server_open(options->loop, &server, &server_events,
+                                                          mount, &mount->server, &err) < 0) {
         fail(mount, error_text(&err));
     }
 }

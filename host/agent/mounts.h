@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The folders of the host in the guest: those of the configuration, and what was added since. Each is
- * mounted once the guest is there, and again whenever what carries it was lost; mounts.c has the
+ * The folders of the host in the guest: those of the configuration, and what was added since. Each
+ * is mounted once the guest is there, and again whenever what carries it was lost; mounts.c has the
  * states.
  */
 #pragma once
@@ -40,8 +40,8 @@ void mounts_failures(const struct mounts *mounts, struct strv *ret);
 
 /*
  * GET /v1/mounts: {"mounts": [{"location", "mountPoint", "type", "writable", "state", "reason",
- * "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the same
- * once it is mounted or has failed; DELETE {"mountPoint", "force": bool} likewise.
+ * "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the
+ * same once it is mounted or has failed; DELETE {"mountPoint", "force": bool} likewise.
  */
 void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange);
 void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body);

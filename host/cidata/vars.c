@@ -85,7 +85,8 @@ static const char *home_mount_point(const struct config *config)
     const char *home = path_home();
 
     for (size_t i = 0; home && i < config->mount_count; i++) {
-        if (str_eq(config->mounts[i].location, home) && !strpbrk(config->mounts[i].mount_point, "\r\n")) {
+        if (str_eq(config->mounts[i].location, home) &&
+            !strpbrk(config->mounts[i].mount_point, "\r\n")) {
             return config->mounts[i].mount_point;
         }
     }

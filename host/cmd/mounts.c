@@ -33,11 +33,10 @@ static void print_table(jv mounts)
 
     jv_array_foreach(mounts, i, mount)
     {
-        table_row(table, (const char *const[]){text_of(mount, "location"),
-                                               text_of(mount, "mountPoint"), text_of(mount, "type"),
-                                               flag_of(mount, "writable") ? "rw" : "ro",
-                                               text_of(mount, "state"), text_of(mount, "reason"),
-                                               NULL});
+        table_row(table, (const char *const[]){
+                             text_of(mount, "location"), text_of(mount, "mountPoint"),
+                             text_of(mount, "type"), flag_of(mount, "writable") ? "rw" : "ro",
+                             text_of(mount, "state"), text_of(mount, "reason"), NULL});
         jv_free(mount);
     }
     table_print(table, stdout);

@@ -124,9 +124,9 @@ struct config_mount {
     bool writable;
     enum config_mount_type type; /* CONFIG_MOUNT_DEFAULT: as the instance's mountType */
     bool sshfs_cache;
-    bool follow_symlinks;   /* sshfs */
-    char *sftp_driver;      /* "": whichever */
-    char *security_model;   /* 9p: these four */
+    bool follow_symlinks; /* sshfs */
+    char *sftp_driver;    /* "": whichever */
+    char *security_model; /* 9p: these four */
     char *protocol_version;
     int64_t msize;
     char *cache;

@@ -99,12 +99,9 @@ static const struct {
     bool host; /* set of variables */
     bool script;
 } fields[] = {
-    {"provision", "script", .script = true},
-    {"probes", "script", .script = true},
-    {"portForwards", "guestSocket"},
-    {"portForwards", "hostSocket", .host = true},
-    {"mounts", "location", .host = true},
-    {"mounts", "mountPoint"},
+    {"provision", "script", .script = true}, {"probes", "script", .script = true},
+    {"portForwards", "guestSocket"},         {"portForwards", "hostSocket", .host = true},
+    {"mounts", "location", .host = true},    {"mounts", "mountPoint"},
 };
 
 static jv expand_item(jv item, const char *path, const char *key, bool script, jv vars,

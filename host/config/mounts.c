@@ -107,24 +107,23 @@ jv config_mounts_combine(jv list, const struct config_context *context)
     return config_fill_mounts(result, context);
 }
 
-/* A file of one mount, loaded as the instance's would be; what concerns other keys is not looked at. */
+/* A file of one mount, loaded as the instance's would be; what concerns other keys is not looked
+ * at. */
 int config_mount_parse(jv mount, const char *lima_home, const struct config *config,
                        struct config_mount *ret, struct error *err)
 {
     scoped(free) char *uid = xasprintf("%u", config->user.uid);
-    jv user = JV_OBJECT(jv_string("name"), jv_string(config->user.name), jv_string("uid"),
-                        jv_number(config->user.uid), jv_string("home"),
-                        jv_string(config->user.home));
+    jv user =
+        JV_OBJECT(jv_string("name"), jv_string(config->user.name), jv_string("uid"),
+                  jv_number(config->user.uid), jv_string("home"), jv_string(config->user.home));
     jv image = JV_OBJECT(jv_string("location"), jv_string("/"), jv_string("arch"),
                          jv_string(config->arch));
     jv tree = JV_OBJECT(jv_string("arch"), jv_string(config->arch), jv_string("user"), user,
-                        jv_string("images"), JV_ARRAY(image), jv_string("mounts"),
-                        JV_ARRAY(mount));
+                        jv_string("images"), JV_ARRAY(image), jv_string("mounts"), JV_ARRAY(mount));
     scoped(config_free) struct config *alone = NULL;
     scoped(free) char *text = value_to_json(tree, false);
-    const struct config_load_options options = {.instance = config->instance,
-                                                .lima_home = lima_home,
-                                                .alone = true};
+    const struct config_load_options options = {
+        .instance = config->instance, .lima_home = lima_home, .alone = true};
     int r = config_load_text("the mount", text, &options, &alone, err);
 
     if (r < 0) {

@@ -7,9 +7,9 @@
 #include "util/value.h"
 
 /*
- * @list (normal, expanded, consumed; lowest layer first) with cleaned locations, a mount point each,
- * and one entry a mount point: a later entry of the same one overrides what it sets, but for the
- * location. Then defaults.
+ * @list (normal, expanded, consumed; lowest layer first) with cleaned locations, a mount point
+ * each, and one entry a mount point: a later entry of the same one overrides what it sets, but for
+ * the location. Then defaults.
  */
 jv config_mounts_combine(jv list, const struct config_context *context);
 

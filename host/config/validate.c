@@ -287,10 +287,8 @@ static const struct {
     const char *list;
     void (*rule)(const struct item *item);
 } item_rules[] = {
-    {"images", rule_image},
-    {"provision", rule_provision},
-    {"probes", rule_probe},
-    {"portForwards", rule_port_forward},
+    {"images", rule_image}, {"provision", rule_provision},
+    {"probes", rule_probe}, {"portForwards", rule_port_forward},
     {"mounts", rule_mount},
 };
 
@@ -412,7 +410,8 @@ static void validate_mounts(const struct whole *whole)
     scoped(value_done) jv type = jv_object_get(jv_copy(whole->tree), jv_string("mountType"));
 
     if (jv_get_kind(unsupported) == JV_KIND_ARRAY && jv_get_kind(type) == JV_KIND_STRING) {
-        scoped(value_done) jv found = jv_array_indexes(jv_copy(unsupported), JV_ARRAY(jv_copy(type)));
+        scoped(value_done) jv found =
+            jv_array_indexes(jv_copy(unsupported), JV_ARRAY(jv_copy(type)));
 
         if (jv_get_kind(found) == JV_KIND_ARRAY && jv_array_length(jv_copy(found)) > 0) {
             whole_error(whole, "mountType", "is '%s', which 'mountTypesUnsupported' rules out",

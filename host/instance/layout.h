@@ -33,7 +33,7 @@
 #define LAYOUT_VSOCK_DEVICE "vsock.dev.sock" /* ours: vhost-user, between QEMU and its vsock */
 #define LAYOUT_VSOCK_SOCK   "vsock.sock"     /* ours: the host's side of that */
 #define LAYOUT_VSOCK_LOG    "vsock.log"
-#define LAYOUT_MOUNTS_DIR   "mnt"            /* ours: a folder a file server, mnt/DIGITS */
+#define LAYOUT_MOUNTS_DIR   "mnt" /* ours: a folder a file server, mnt/DIGITS */
 #define LAYOUT_SSH_CONFIG   "ssh.config"
 #define LAYOUT_SSH_SOCK     "ssh.sock"
 #define LAYOUT_SOCK_DIR     "sock"

@@ -152,8 +152,9 @@ int lifecycle_mounts_add(const struct lifecycle_mounts_options *options, jv take
     scoped(free) char *text = NULL;
     int r = begin(&c, err);
 
-    r = r < 0 ? r
-              : config_mount_parse(jv_copy(mount), options->lima_home, c.inst->config, &parsed, err);
+    r = r < 0
+            ? r
+            : config_mount_parse(jv_copy(mount), options->lima_home, c.inst->config, &parsed, err);
     if (r < 0) {
         return r;
     }
@@ -188,8 +189,8 @@ static int text_without(const struct change *c, const char *mount_point, char **
     return edited(c, expression, ret, err);
 }
 
-int lifecycle_mounts_remove(const struct lifecycle_mounts_options *options,
-                            const char *mount_point, struct error *err)
+int lifecycle_mounts_remove(const struct lifecycle_mounts_options *options, const char *mount_point,
+                            struct error *err)
 {
     scoped(change_done) struct change c = {.options = options, .lock = -1};
     scoped(free) char *text = NULL;

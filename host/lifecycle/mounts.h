@@ -14,8 +14,8 @@ struct lifecycle_mounts_options {
 };
 
 /*
- * What the host agent of a running instance says, else what its lima.yaml has: array of objects, see
- * agent/mounts.h.
+ * What the host agent of a running instance says, else what its lima.yaml has: array of objects,
+ * see agent/mounts.h.
  */
 int lifecycle_mounts_list(const char *lima_home, const char *name, jv *ret, struct error *err);
 /*
@@ -25,5 +25,5 @@ int lifecycle_mounts_list(const char *lima_home, const char *name, jv *ret, stru
 int lifecycle_mounts_add(const struct lifecycle_mounts_options *options, jv mount,
                          struct error *err);
 /* Removes the one at @mount_point. Errors: ENOENT, EBUSY (in use). */
-int lifecycle_mounts_remove(const struct lifecycle_mounts_options *options,
-                            const char *mount_point, struct error *err);
+int lifecycle_mounts_remove(const struct lifecycle_mounts_options *options, const char *mount_point,
+                            struct error *err);

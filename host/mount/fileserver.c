@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The program lima-fileserver: one shared folder of one VM. A process of its own, so that a slow
- * disk delays nobody else, and confined to the folder. It outlives the host agent, which connects to
- * its socket and hands it the guest's requests; the newest connection is the one that counts. It ends
- * with the VM, or on SIGTERM.
+ * disk delays nobody else, and confined to the folder. It outlives the host agent, which connects
+ * to its socket and hands it the guest's requests; the newest connection is the one that counts. It
+ * ends with the VM, or on SIGTERM.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -155,8 +155,8 @@ static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
         disconnect(fs);
         return;
     }
-    loop_io_want(fs->io, (short)((fs->out.len < OUT_HIGH ? EV_READ : 0) |
-                                 (fs->out.len ? EV_WRITE : 0)));
+    loop_io_want(fs->io,
+                 (short)((fs->out.len < OUT_HIGH ? EV_READ : 0) | (fs->out.len ? EV_WRITE : 0)));
     loop_timer_set(fs->idle, IDLE_MS);
 }
 
@@ -312,7 +312,14 @@ static int run(const struct arguments *args, struct error *err)
     return r;
 }
 
-enum option_id { OPTION_SOURCE = 1, OPTION_DIR, OPTION_ID, OPTION_VM, OPTION_CACHE, OPTION_WRITABLE };
+enum option_id {
+    OPTION_SOURCE = 1,
+    OPTION_DIR,
+    OPTION_ID,
+    OPTION_VM,
+    OPTION_CACHE,
+    OPTION_WRITABLE
+};
 
 static const struct option options[] = {
     {"source", required_argument, NULL, OPTION_SOURCE},
@@ -330,13 +337,26 @@ static int parse(int argc, char **argv, struct arguments *ret)
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
-        case OPTION_SOURCE: ret->source = optarg; break;
-        case OPTION_DIR: ret->dir = optarg; break;
-        case OPTION_ID: ret->id = optarg; break;
-        case OPTION_VM: ret->vm = (pid_t)strtol(optarg, NULL, 10); break;
-        case OPTION_CACHE: ret->cache_ms = (uint32_t)strtoul(optarg, NULL, 10); break;
-        case OPTION_WRITABLE: ret->writable = true; break;
-        default: return -EINVAL;
+        case OPTION_SOURCE:
+            ret->source = optarg;
+            break;
+        case OPTION_DIR:
+            ret->dir = optarg;
+            break;
+        case OPTION_ID:
+            ret->id = optarg;
+            break;
+        case OPTION_VM:
+            ret->vm = (pid_t)strtol(optarg, NULL, 10);
+            break;
+        case OPTION_CACHE:
+            ret->cache_ms = (uint32_t)strtoul(optarg, NULL, 10);
+            break;
+        case OPTION_WRITABLE:
+            ret->writable = true;
+            break;
+        default:
+            return -EINVAL;
         }
     }
     return optind == argc && ret->source && ret->dir && ret->id ? 0 : -EINVAL;

@@ -18,14 +18,14 @@
 #include "mount/fuse_wire.h"
 #include "mount/nodes.h"
 
-#define MAX_BACKGROUND   64
-#define COPY_MAX         (64u << 20) /* in one COPY_FILE_RANGE: others wait */
-#define XATTR_PREFIX     "user."
-#define FALLOCATE_MODES  (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)
-#define STREAM_BUF       32768
-#define STREAMS          32 /* folders that are being read */
-#define OP_SYNCFS        50
-#define OP_TMPFILE       51
+#define MAX_BACKGROUND  64
+#define COPY_MAX        (64u << 20) /* in one COPY_FILE_RANGE: others wait */
+#define XATTR_PREFIX    "user."
+#define FALLOCATE_MODES (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)
+#define STREAM_BUF      32768
+#define STREAMS         32 /* folders that are being read */
+#define OP_SYNCFS       50
+#define OP_TMPFILE      51
 
 /* What getdents64(2) has read ahead of a folder's reader. */
 struct stream {
@@ -361,7 +361,8 @@ static bool is_dots(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* False: no room. What has gone since is passed over; what cannot be looked at has no attributes. */
+/* False: no room. What has gone since is passed over; what cannot be looked at has no attributes.
+ */
 static bool put_entry(struct job *job, size_t begin, size_t max, const struct linux_dirent64 *entry)
 {
     struct fuse_entry_out plus = {0};
@@ -466,7 +467,8 @@ static int serve_symlink(struct job *job)
 /* Somebody else has made it in between: as open(2) without O_EXCL. */
 static int open_existing(struct job *job, struct node *node, uint32_t flags)
 {
-    int fd = S_ISREG(node->mode) && flags & O_TRUNC ? nodes_io_fd(job->server->nodes, node, true) : 0;
+    int fd =
+        S_ISREG(node->mode) && flags & O_TRUNC ? nodes_io_fd(job->server->nodes, node, true) : 0;
 
     return fd < 0 ? fd : fd > 0 && ftruncate(fd, 0) < 0 ? -errno : 0;
 }
@@ -566,8 +568,9 @@ static int rename_to(struct job *job, uint64_t new_dir, uint32_t flags)
         return to_fd;
     }
     if (flags & RENAME_EXCHANGE) {
-        swapped = nodes_stat_at(nodes, to_fd, new_name, &other) == 0 ? nodes_find_file(nodes, &other)
-                                                                     : NULL;
+        swapped = nodes_stat_at(nodes, to_fd, new_name, &other) == 0
+                      ? nodes_find_file(nodes, &other)
+                      : NULL;
     } else {
         pin_at(job, to_fd, new_name);
     }
@@ -921,8 +924,7 @@ static int serve_fsync(struct job *job)
 static int serve_fsyncdir(struct job *job)
 {
     int path_fd = nodes_path_fd(job->server->nodes, job->node);
-    scoped(fd_close) int fd =
-        path_fd < 0 ? -1 : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
+    scoped(fd_close) int fd = path_fd < 0 ? -1 : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
 
     if (fd < 0) {
         return path_fd < 0 ? path_fd : fd;
@@ -1184,9 +1186,8 @@ static void on_journal_lookups(uint64_t id, int64_t change, void *arg)
 int fuse_server_new(const struct fuse_server_options *options, struct fuse_server **ret,
                     struct error *err)
 {
-    static const struct journal_events events = {.session = on_journal_session,
-                                                 .node = on_journal_node,
-                                                 .lookups = on_journal_lookups};
+    static const struct journal_events events = {
+        .session = on_journal_session, .node = on_journal_node, .lookups = on_journal_lookups};
     scoped(fuse_server_free) struct fuse_server *server = xnew(struct fuse_server);
     int r;
 

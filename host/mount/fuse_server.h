@@ -26,7 +26,7 @@ struct fuse_server_options {
     const struct tree *tree; /* borrowed */
     const char *state;       /* path of the journal; NULL: none, for tests */
     uint8_t id[JOURNAL_ID_LEN];
-    uint32_t cache_ms;       /* how long the guest may rely on what it was told */
+    uint32_t cache_ms; /* how long the guest may rely on what it was told */
     size_t fd_max;
 };
 

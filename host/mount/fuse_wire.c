@@ -134,10 +134,8 @@ int fuse_request_parse(const void *data, size_t len, struct fuse_request *ret)
         return -EBADMSG;
     }
     left = len - sizeof(*head);
-    *ret = (struct fuse_request){.opcode = head->opcode,
-                                 .unique = head->unique,
-                                 .node = head->nodeid,
-                                 .pid = head->pid};
+    *ret = (struct fuse_request){
+        .opcode = head->opcode, .unique = head->unique, .node = head->nodeid, .pid = head->pid};
     op = fuse_op_find(head->opcode);
     if (!op) {
         return 0;

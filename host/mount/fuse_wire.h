@@ -14,7 +14,7 @@
 
 #define FUSE_WRITE_MAX   (1u << 20) /* bytes of data in a WRITE or of an answer to READ */
 #define FUSE_REQUEST_MAX (FUSE_WRITE_MAX + 4096)
-#define FUSE_NAME_LEN    255 /* NAME_MAX */
+#define FUSE_NAME_LEN    255  /* NAME_MAX */
 #define FUSE_TARGET_LEN  4095 /* of a symbolic link: PATH_MAX less its end */
 
 struct fuse_request {
@@ -32,11 +32,11 @@ struct fuse_request {
 struct fuse_op {
     uint32_t opcode;
     const char *name;
-    uint8_t arg_len;  /* the least that the struct has */
-    uint8_t names;    /* 0 to 2 behind it */
-    bool changes;     /* refused when read-only */
-    bool once;        /* doing it twice is not the same as once */
-    bool silent;      /* the kernel wants no answer */
+    uint8_t arg_len; /* the least that the struct has */
+    uint8_t names;   /* 0 to 2 behind it */
+    bool changes;    /* refused when read-only */
+    bool once;       /* doing it twice is not the same as once */
+    bool silent;     /* the kernel wants no answer */
 };
 
 /* NULL: not known. */

@@ -134,7 +134,8 @@ enum journal_seen journal_look(const struct journal *journal, uint64_t unique,
 
 /* --- reading --- */
 
-static int take_node(const uint8_t *data, size_t len, const struct journal_events *events, void *arg)
+static int take_node(const uint8_t *data, size_t len, const struct journal_events *events,
+                     void *arg)
 {
     struct node_record record;
     struct journal_node node;

@@ -17,10 +17,10 @@
 #include "base/error.h"
 #include "base/macros.h"
 
-#define JOURNAL_ID_LEN     16
-#define JOURNAL_REPLY_MAX  256 /* bytes of an answer that is kept */
-#define JOURNAL_RECENT     1024 /* requests that are remembered */
-#define JOURNAL_NAME_MAX   255
+#define JOURNAL_ID_LEN    16
+#define JOURNAL_REPLY_MAX 256  /* bytes of an answer that is kept */
+#define JOURNAL_RECENT    1024 /* requests that are remembered */
+#define JOURNAL_NAME_MAX  255
 
 struct journal;
 

@@ -37,8 +37,8 @@ struct mount_choice mount_choose(const struct config_mount *mount,
 
 char *mount_9p_options(const struct config_mount *mount)
 {
-    return xasprintf("trans=virtio,version=%s,msize=%" PRId64 ",cache=%s",
-                     mount->protocol_version, mount->msize, mount->cache);
+    return xasprintf("trans=virtio,version=%s,msize=%" PRId64 ",cache=%s", mount->protocol_version,
+                     mount->msize, mount->cache);
 }
 
 int mount_compare(const struct config_mount *a, const struct config_mount *b)

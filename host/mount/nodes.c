@@ -107,8 +107,7 @@ static void from_statx(struct nodes *nodes, const struct statx *stx, struct node
     *ret = (struct node_stat){
         .dev = dev,
         .ino = stx->stx_ino,
-        .born_ns =
-            born ? (uint64_t)stx->stx_btime.tv_sec * 1000000000 + stx->stx_btime.tv_nsec : 0,
+        .born_ns = born ? (uint64_t)stx->stx_btime.tv_sec * 1000000000 + stx->stx_btime.tv_nsec : 0,
         .st = {.st_ino = stx->stx_ino ^ (device_index(nodes, dev) << DEVICE_SHIFT),
                .st_mode = stx->stx_mode,
                .st_nlink = stx->stx_nlink,
@@ -657,8 +656,8 @@ void nodes_restore_node(struct nodes *nodes, const struct journal_node *record)
         node = NULL;
     }
     if (!node) {
-        node = add(nodes, record->id, record->generation, record->dev, record->ino,
-                   record->born_ns);
+        node =
+            add(nodes, record->id, record->generation, record->dev, record->ino, record->born_ns);
     }
     nodes->generation = MAX(nodes->generation, record->generation);
     if (parent && !is_below(parent, node)) {
@@ -673,8 +672,8 @@ void nodes_restore_lookups(struct nodes *nodes, uint64_t id, int64_t change)
     if (!node || node == nodes->root) {
         return;
     }
-    node->lookups = change < 0 && (uint64_t)-change > node->lookups ? 0
-                                                                    : node->lookups + (uint64_t)change;
+    node->lookups =
+        change < 0 && (uint64_t)-change > node->lookups ? 0 : node->lookups + (uint64_t)change;
     collect(nodes, node);
 }
 

@@ -6,8 +6,9 @@
  *
  * A file is one node, however many names it has: device, inode and time of birth make it. Its name
  * is looked up again when no descriptor is kept, and what is found there must be the same file,
- * else it is stale (-ESTALE), whereupon the guest's kernel looks the path up anew. A node whose name
- * goes while the kernel knows it keeps a descriptor, and so the file, until the kernel forgets it.
+ * else it is stale (-ESTALE), whereupon the guest's kernel looks the path up anew. A node whose
+ * name goes while the kernel knows it keeps a descriptor, and so the file, until the kernel forgets
+ * it.
  *
  * Numbers are used again with another generation. What a guest makes up is -ESTALE.
  */
@@ -19,8 +20,8 @@
 #include "mount/journal.h"
 #include "mount/tree.h"
 
-#define NODES_MAX   (4u << 20)
-#define NODES_ROOT  1 /* FUSE_ROOT_ID */
+#define NODES_MAX  (4u << 20)
+#define NODES_ROOT 1 /* FUSE_ROOT_ID */
 
 /* A file's state, from statx(2). */
 struct node_stat {
@@ -35,12 +36,12 @@ struct node {
     uint64_t dev, ino, born_ns;
     uint64_t lookups;
     size_t children;
-    int path_fd;         /* O_PATH, or -1 */
-    int io_fd;           /* regular files, or -1 */
+    int path_fd; /* O_PATH, or -1 */
+    int io_fd;   /* regular files, or -1 */
     bool io_writes;
-    bool pinned;         /* path_fd is the only way to it */
-    uint32_t mode;       /* file type; 0: not seen yet by this process */
-    struct node *next;   /* of the same hash */
+    bool pinned;                /* path_fd is the only way to it */
+    uint32_t mode;              /* file type; 0: not seen yet by this process */
+    struct node *next;          /* of the same hash */
     struct node *older, *newer; /* of those that hold descriptors */
     bool listed;
 };

@@ -46,16 +46,15 @@ static int enter_landlock(const struct sandbox_options *options, struct error *e
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     uint64_t newer = (abi >= 2 ? ACCESS_REFER : 0) | (abi >= 3 ? ACCESS_TRUNCATE : 0);
     uint64_t full = ACCESS_READ | ACCESS_MAKE | newer;
-    struct landlock_ruleset_attr attr = {
-        .handled_access_fs = full | ACCESS_NEVER | (abi >= 5 ? ACCESS_IOCTL_DEV : 0)};
+    struct landlock_ruleset_attr attr = {.handled_access_fs = full | ACCESS_NEVER |
+                                                              (abi >= 5 ? ACCESS_IOCTL_DEV : 0)};
     scoped(fd_close) int ruleset = -1;
     int r;
 
     if (abi < 1) {
         return 1;
     }
-    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr,
-                           sizeof(attr.handled_access_fs), 0);
+    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
     if (ruleset < 0) {
         return error_errno(err, errno, "making a Landlock rule set");
     }
@@ -85,32 +84,112 @@ static int enter_landlock(const struct sandbox_options *options, struct error *e
 /* What serving files needs, and what libc, libevent and the log need for it. */
 static const int allowed[] = {
     /* files, by descriptor or name */
-    SYS_openat, SYS_openat2, SYS_close, SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64,
-    SYS_pwrite64, SYS_lseek, SYS_fstat, SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs,
-    SYS_getdents64, SYS_readlinkat, SYS_mkdirat, SYS_mknodat, SYS_unlinkat, SYS_symlinkat,
-    SYS_linkat, SYS_renameat2, SYS_fchmod, SYS_fchmodat, SYS_ftruncate, SYS_utimensat, SYS_fsync,
-    SYS_fdatasync, SYS_fallocate, SYS_copy_file_range, SYS_getxattr, SYS_setxattr, SYS_listxattr,
-    SYS_removexattr, SYS_fcntl, SYS_umask, SYS_faccessat,
+    SYS_openat,
+    SYS_openat2,
+    SYS_close,
+    SYS_read,
+    SYS_write,
+    SYS_readv,
+    SYS_writev,
+    SYS_pread64,
+    SYS_pwrite64,
+    SYS_lseek,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_statx,
+    SYS_statfs,
+    SYS_fstatfs,
+    SYS_getdents64,
+    SYS_readlinkat,
+    SYS_mkdirat,
+    SYS_mknodat,
+    SYS_unlinkat,
+    SYS_symlinkat,
+    SYS_linkat,
+    SYS_renameat2,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_ftruncate,
+    SYS_utimensat,
+    SYS_fsync,
+    SYS_fdatasync,
+    SYS_fallocate,
+    SYS_copy_file_range,
+    SYS_getxattr,
+    SYS_setxattr,
+    SYS_listxattr,
+    SYS_removexattr,
+    SYS_fcntl,
+    SYS_umask,
+    SYS_faccessat,
 #ifdef __x86_64__
-    SYS_open, SYS_stat, SYS_lstat, SYS_chmod, SYS_rename, SYS_unlink, SYS_poll, SYS_epoll_wait,
-    SYS_inotify_init, SYS_getpgrp, SYS_pipe, SYS_eventfd,
-#else
+    SYS_open,
+    SYS_stat,
+    SYS_lstat,
+    SYS_chmod,
+    SYS_rename,
+    SYS_unlink,
+    SYS_poll,
+    SYS_epoll_wait,
+    SYS_inotify_init,
+    SYS_getpgrp,
+    SYS_pipe,
+    SYS_eventfd,
+#endif
+#ifdef SYS_renameat
     SYS_renameat,
 #endif
     /* the loop */
-    SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_ppoll, SYS_accept4, SYS_recvfrom,
-    SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_getsockopt, SYS_shutdown, SYS_inotify_add_watch,
-    SYS_inotify_rm_watch, SYS_inotify_init1, SYS_timerfd_settime, SYS_eventfd2, SYS_pipe2,
+    SYS_epoll_create1,
+    SYS_epoll_ctl,
+    SYS_epoll_pwait,
+    SYS_ppoll,
+    SYS_accept4,
+    SYS_recvfrom,
+    SYS_sendto,
+    SYS_recvmsg,
+    SYS_sendmsg,
+    SYS_getsockopt,
+    SYS_shutdown,
+    SYS_inotify_add_watch,
+    SYS_inotify_rm_watch,
+    SYS_inotify_init1,
+    SYS_timerfd_settime,
+    SYS_eventfd2,
+    SYS_pipe2,
     /* the process */
-    SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex, SYS_exit,
-    SYS_exit_group, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack,
-    SYS_clock_gettime, SYS_clock_nanosleep, SYS_getrandom, SYS_getpid, SYS_gettid, SYS_getuid,
-    SYS_geteuid, SYS_getgid, SYS_getegid, SYS_tgkill, SYS_sched_yield, SYS_sched_getaffinity,
-    SYS_prlimit64, SYS_restart_syscall, SYS_gettimeofday,
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_mprotect,
+    SYS_madvise,
+    SYS_brk,
+    SYS_futex,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_sigaltstack,
+    SYS_clock_gettime,
+    SYS_clock_nanosleep,
+    SYS_getrandom,
+    SYS_getpid,
+    SYS_gettid,
+    SYS_getuid,
+    SYS_geteuid,
+    SYS_getgid,
+    SYS_getegid,
+    SYS_tgkill,
+    SYS_sched_yield,
+    SYS_sched_getaffinity,
+    SYS_prlimit64,
+    SYS_restart_syscall,
+    SYS_gettimeofday,
 };
 
-#define LOAD(field)  BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define RET(value)   BPF_STMT(BPF_RET | BPF_K, (value))
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define RET(value)  BPF_STMT(BPF_RET | BPF_K, (value))
 #define IF_EQUAL(value, then, otherwise)                                                           \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), (then), (otherwise))
 

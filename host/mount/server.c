@@ -129,18 +129,10 @@ static int start(struct mount_server *server, const struct mount_server_options 
     scoped(free) char *id = id_text(server->id);
     scoped(free) char *vm = xasprintf("%d", (int)options->vm);
     scoped(free) char *cache = xasprintf("%u", options->cache_ms);
-    const char *const argv[] = {program,
-                                "--source",
-                                options->source,
-                                "--dir",
-                                server->dir,
-                                "--id",
-                                id,
-                                "--vm",
-                                vm,
-                                "--cache-ms",
-                                cache,
-                                options->writable ? "--writable" : NULL,
+    const char *const argv[] = {program,      "--source",  options->source,
+                                "--dir",      server->dir, "--id",
+                                id,           "--vm",      vm,
+                                "--cache-ms", cache,       options->writable ? "--writable" : NULL,
                                 NULL};
     struct process_options process = PROCESS_OPTIONS_INIT;
     int fds[2];
@@ -232,8 +224,7 @@ bool mount_server_alive(const struct mount_server *server)
 int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, int *ret_fd,
                          struct error *err)
 {
-    const struct mount_preamble preamble = {
-        .magic = MOUNT_PREAMBLE_MAGIC, .uid = uid, .gid = gid};
+    const struct mount_preamble preamble = {.magic = MOUNT_PREAMBLE_MAGIC, .uid = uid, .gid = gid};
     scoped(fd_close) int fd = -1;
     int r = file_connect_unix_now(server->socket_path, &fd, err);
 

@@ -28,7 +28,8 @@ bool tree_writable(const struct tree *tree);
 bool tree_is_name(const char *name);
 /*
  * Opens @name in the folder @dir_fd: @flags as open(2), O_NOFOLLOW, O_CLOEXEC, O_NOCTTY and
- * O_NONBLOCK are added. A symbolic link is opened with O_PATH alone. Returns a descriptor or -errno.
+ * O_NONBLOCK are added. A symbolic link is opened with O_PATH alone. Returns a descriptor or
+ * -errno.
  */
 int tree_open_at(const struct tree *tree, int dir_fd, const char *name, int flags, mode_t mode);
 /* Opens what the O_PATH descriptor @fd stands for; not a symbolic link. */

@@ -72,8 +72,7 @@ static struct peer_mount *begin(struct peer *peer, const char *service, bool raw
 struct peer_mount *peer_mount_open(struct peer *peer, const struct peer_mount_request *request,
                                    peer_mount_fn done, void *arg)
 {
-    struct peer_mount *mount =
-        begin(peer, "Mount", request->kind == PEER_MOUNT_AGENT, done, arg);
+    struct peer_mount *mount = begin(peer, "Mount", request->kind == PEER_MOUNT_AGENT, done, arg);
 
     wire_put_mount_request(&mount->call.request, request);
     return call_start(&mount->call) ? mount : NULL;

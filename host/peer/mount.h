@@ -32,9 +32,9 @@ struct peer_mounted {
 };
 
 /*
- * The only call: 0 with @mounted and of PEER_MOUNT_AGENT the @stream, which is the callee's, its ops
- * to be set at once. Else the guest's own -errno, with its words in @text or NULL, or ENOTCONN with
- * the session. Of the other calls there are no @mounted and @stream.
+ * The only call: 0 with @mounted and of PEER_MOUNT_AGENT the @stream, which is the callee's, its
+ * ops to be set at once. Else the guest's own -errno, with its words in @text or NULL, or ENOTCONN
+ * with the session. Of the other calls there are no @mounted and @stream.
  */
 typedef void (*peer_mount_fn)(int r, const char *text, const struct peer_mounted *mounted,
                               struct mux_stream *stream, void *arg);

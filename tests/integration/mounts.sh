@@ -1,0 +1,211 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Mounts by the guest agent, with a fake QEMU around the real one: its kernel is this host's, and everything
+# else is what runs with a real VM, in a mount namespace of its own.
+if [ -z "${MOUNTS_NAMESPACE:-}" ]; then
+	if [ "$(uname -m)" != x86_64 ] || [ "$(id -u)" -ne 0 ] || [ ! -c /dev/fuse ] || ! unshare -m true 2>/dev/null; then
+		echo "1..0 # SKIP needs x86_64, root, /dev/fuse and a mount namespace"
+		exit 0
+	fi
+	MOUNTS_NAMESPACE=1 exec unshare -m --propagation private "$0" "$@"
+fi
+. "$(dirname "$0")/lib.sh"
+
+: "${FAKE_QEMU:?}" "${GUESTAGENT:?}" "${FILESERVER:?}"
+
+export QEMU_SYSTEM_X86_64=$FAKE_QEMU
+export FAKE_QEMU_GUEST=$GUESTAGENT
+HERE=$(dirname "$0")
+SHARED=$TMP/shared
+SEEN=$TMP/guest/seen
+READ_ONLY="$TMP/guest/read only"
+NESTED=$SEEN/nested
+
+end_mounts() {
+	"$LIMACTL" delete -f vm 2>/dev/null
+	awk -v top="$TMP/" 'index($5, top) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r point; do
+		umount -l "$(printf '%b' "$point")"
+	done
+	clean_up
+}
+trap end_mounts EXIT
+
+# The state of the mount at $1.
+state() {
+	limactl mounts vm --json | python3 -c '
+import json, sys
+for line in sys.stdin:
+    mount = json.loads(line)
+    if mount["mountPoint"] == sys.argv[1]:
+        print(mount["state"])' "$1"
+}
+
+# Waits until the file at $1 can be read, for at most $2 seconds.
+wait_readable() {
+	timeout "$2" cat "$1" >/dev/null || fail "$1 is not readable within $2 s"
+}
+
+server_pid() {
+	pgrep -f "lima-fileserver --source $1 --dir"
+}
+
+test_start_mounts_what_the_configuration_names() {
+	chmod 711 "$TMP" # other users have to get to the mounts
+	mkdir -p "$SHARED/folder" "$TMP/other" "$TMP/guest"
+	echo hello >"$SHARED/file"
+	echo other >"$TMP/other/file"
+	truncate -s 1M "$TMP/disk.img"
+	cat >"$TMP/vm.yaml" <<-YAML
+		arch: x86_64
+		images:
+		- location: $TMP/disk.img
+		cpus: 1
+		memory: 256MiB
+		disk: 2MiB
+		user:
+		  name: nobody
+		mounts:
+		- location: "$TMP/other"
+		  mountPoint: "$NESTED"
+		- location: "$SHARED"
+		  mountPoint: "$SEEN"
+		  writable: true
+		- location: "$SHARED"
+		  mountPoint: "$READ_ONLY"
+		- location: "$TMP/made"
+		  mountPoint: "$TMP/guest/made"
+	YAML
+	mkdir "$SHARED/nested"
+	expect 0 limactl start --tty=false --name vm "$TMP/vm.yaml"
+	expect 0 cat "$SEEN/file"
+	is hello
+	expect 0 cat "$NESTED/file"
+	is other
+	expect 0 stat -c %U "$SEEN/file"
+	is nobody
+	[ -d "$TMP/made" ] || fail "the missing location was not made"
+	expect 0 limactl mounts vm
+	has out "$SEEN"
+	has out mounted
+	lacks out failed
+}
+
+test_a_read_only_mount_is_so_on_both_sides() {
+	expect 1 touch "$READ_ONLY/new"
+	has err "Read-only file system"
+	mount -o remount,rw "$READ_ONLY" || true
+	expect 1 touch "$READ_ONLY/new"
+	expect 1 rm "$READ_ONLY/file"
+	has err "Read-only file system"
+}
+
+test_it_is_a_file_system() {
+	python3 "$HERE/mounts_posix.py" "$SEEN" "$SHARED" >"$TMP/tap"
+	cat "$TMP/tap"
+	! grep -q '^not ok' "$TMP/tap" || fail "see above"
+	grep -c '^ok' "$TMP/tap" | grep -qx "$(sed -n 's/^1\.\.//p' "$TMP/tap")" || fail "not all tests ran"
+}
+
+test_a_hostile_guest_gets_errors_and_nothing_else() {
+	python3 "$HERE/mounts_hostile.py" "$FILESERVER" >"$TMP/tap"
+	cat "$TMP/tap"
+	! grep -q '^not ok' "$TMP/tap" || fail "see above"
+	grep -q '^ok' "$TMP/tap" || fail "no test ran"
+}
+
+# Writes 300 blocks, each of them synced, and prints their digest; holds the file open all the time.
+writer() {
+	python3 - "$SEEN/written" <<-'PYTHON'
+		import hashlib, os, sys, time
+		digest = hashlib.sha256()
+		with open(sys.argv[1], "wb", buffering=0) as f:
+		    for i in range(300):
+		        block = os.urandom(65536)
+		        assert f.write(block) == len(block)
+		        os.fsync(f.fileno())
+		        digest.update(block)
+		        if i == 20:
+		            print("begun", flush=True)
+		        time.sleep(0.005) # so that it goes on while others are killed
+		print(digest.hexdigest())
+	PYTHON
+}
+
+test_a_program_that_writes_does_not_notice_what_dies() {
+	writer >"$TMP/digest" 2>"$TMP/writer.err" &
+	local writer=$!
+	wait_line "$TMP/digest" begun 20
+	kill -KILL "$(server_pid "$SHARED" | head -1)" "$(server_pid "$SHARED" | tail -1)"
+	wait_readable "$SEEN/file" 10
+	kill -USR1 "$(cat "$LIMA_HOME/vm/qemu.pid")" # cuts the port
+	wait_readable "$SEEN/file" 10
+	kill -KILL "$(cat "$LIMA_HOME/vm/ha.pid")"
+	expect 0 limactl start --tty=false vm
+	wait_readable "$SEEN/file" 10
+	wait "$writer" || fail "the writer failed: $(cat "$TMP/writer.err")"
+	[ "$(tail -1 "$TMP/digest")" = "$(sha256sum <"$SHARED/written" | cut -d' ' -f1)" ] || fail "the file is another one"
+	[ "$(state "$SEEN")" = mounted ] || fail "state: $(state "$SEEN")"
+}
+
+test_mounts_come_and_go_without_a_trace() {
+	local before after
+
+	mkdir -p "$TMP/added"
+	echo added >"$TMP/added/file"
+	before=$(pgrep -fc "lima-fileserver .*$TMP" || true; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
+	for _ in $(seq 20); do
+		expect 0 limactl mounts add vm "$TMP/added:$TMP/guest/added" --writable --temporary
+		expect 0 cat "$TMP/guest/added/file"
+		is added
+		expect 0 limactl mounts remove vm "$TMP/guest/added"
+		[ ! -e "$TMP/guest/added/file" ] || fail "it is still there"
+	done
+	after=$(pgrep -fc "lima-fileserver .*$TMP" || true; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
+	[ "$before" = "$after" ] || fail "before: $before, after: $after"
+	[ "$(ls "$LIMA_HOME/vm/mnt" | wc -l)" -eq 4 ] || fail "folders are left"
+}
+
+test_a_mount_that_is_added_is_kept_in_the_configuration() {
+	expect 0 limactl mounts add vm "$TMP/added:$TMP/guest/kept"
+	grep -q "$TMP/guest/kept" "$LIMA_HOME/vm/lima.yaml" || fail "not in lima.yaml"
+	expect 1 limactl mounts add vm "$TMP/other:$TMP/guest/kept"
+	has err "already"
+	expect 0 limactl mounts remove vm "$TMP/guest/kept"
+	! grep -q "$TMP/guest/kept" "$LIMA_HOME/vm/lima.yaml" || fail "still in lima.yaml"
+	expect 1 limactl mounts remove vm "$TMP/guest/kept"
+	has err "no mount"
+}
+
+test_a_mount_in_use_is_removed_by_force_only() {
+	expect 0 limactl mounts add vm "$TMP/added:$TMP/guest/busy" --temporary
+	exec 9<"$TMP/guest/busy/file"
+	expect 1 limactl mounts remove vm "$TMP/guest/busy"
+	has err busy
+	expect 0 limactl mounts remove vm "$TMP/guest/busy" --force
+	exec 9<&-
+}
+
+test_what_the_guest_unmounts_stays_so() {
+	umount "$NESTED"
+	for _ in $(seq 50); do
+		[ "$(state "$NESTED")" != unmounted ] || break
+	done
+	[ "$(state "$NESTED")" = unmounted ] || fail "state: $(state "$NESTED")"
+}
+
+test_a_mount_that_cannot_be_is_said_and_the_others_come_up() {
+	echo >"$TMP/guest/in-the-way"
+	expect 1 limactl mounts add vm "$TMP/added:$TMP/guest/in-the-way"
+	has err "in-the-way"
+	expect 1 limactl mounts add vm "$SHARED/file:$TMP/guest/x"
+	has err "must be a folder"
+	expect 1 limactl mounts add vm "$SHARED:/etc"
+	has err "guest's own"
+	[ "$(state "$SEEN")" = mounted ] || fail "state: $(state "$SEEN")"
+}
+
+run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
+	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
+	test_a_program_that_writes_does_not_notice_what_dies test_mounts_come_and_go_without_a_trace \
+	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
+	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up
