@@ -38,6 +38,11 @@ struct node_record {
     char name[]; /* with its end, and padding */
 };
 
+struct done_record {
+    uint64_t unique;
+    uint64_t len; /* of the reply behind it, without the padding */
+};
+
 struct lookups_record {
     uint64_t id;
     int64_t change;
@@ -161,6 +166,7 @@ static int take_record(struct journal *journal, enum kind kind, const uint8_t *d
                        const struct journal_events *events, void *arg)
 {
     struct lookups_record lookups;
+    struct done_record done;
     uint64_t unique;
 
     switch (kind) {
@@ -181,16 +187,21 @@ static int take_record(struct journal *journal, enum kind kind, const uint8_t *d
         events->lookups(lookups.id, lookups.change, arg);
         return 0;
     case KIND_BEGUN:
-    case KIND_DONE:
         if (len < sizeof(unique)) {
             return -EBADMSG;
         }
         memcpy(&unique, data, sizeof(unique));
-        if (kind == KIND_BEGUN) {
-            remember_begun(journal, unique);
-        } else {
-            remember_done(journal, unique, data + sizeof(unique), len - sizeof(unique));
+        remember_begun(journal, unique);
+        return 0;
+    case KIND_DONE:
+        if (len < sizeof(done)) {
+            return -EBADMSG;
         }
+        memcpy(&done, data, sizeof(done));
+        if (done.len > len - sizeof(done)) {
+            return -EBADMSG;
+        }
+        remember_done(journal, done.unique, data + sizeof(done), done.len);
         return 0;
     }
     return -EBADMSG;
@@ -357,10 +368,17 @@ void journal_put_begun(struct journal *journal, uint64_t unique)
     put(journal, KIND_BEGUN, &unique, sizeof(unique), NULL, 0);
 }
 
+static void put_done(struct journal *journal, uint64_t unique, const void *reply, size_t len)
+{
+    struct done_record record = {.unique = unique, .len = MIN(len, JOURNAL_REPLY_MAX)};
+
+    put(journal, KIND_DONE, &record, sizeof(record), reply, record.len);
+}
+
 void journal_put_done(struct journal *journal, uint64_t unique, const void *reply, size_t len)
 {
     remember_done(journal, unique, reply, len);
-    put(journal, KIND_DONE, &unique, sizeof(unique), reply, MIN(len, JOURNAL_REPLY_MAX));
+    put_done(journal, unique, reply, len);
 }
 
 int journal_flush(struct journal *journal)
@@ -406,8 +424,7 @@ int journal_rewrite_end(struct journal *journal)
         const struct recent *recent = &journal->recent[(journal->next + i) % JOURNAL_RECENT];
 
         if (recent->unique && recent->done) {
-            put(journal, KIND_DONE, &recent->unique, sizeof(recent->unique), recent->reply,
-                recent->len);
+            put_done(journal, recent->unique, recent->reply, recent->len);
         } else if (recent->unique) {
             put(journal, KIND_BEGUN, &recent->unique, sizeof(recent->unique), NULL, 0);
         }

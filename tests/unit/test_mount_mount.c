@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount/mount.h"
+#include "test.h"
+
+static struct config_mount a_mount(const char *location, const char *point)
+{
+    return (struct config_mount){.location = (char *)location,
+                                 .mount_point = (char *)point,
+                                 .protocol_version = "9p2000.L",
+                                 .cache = "mmap",
+                                 .msize = 131072};
+}
+
+/* printf %s /home/me:/mnt | sha256sum */
+static void test_a_tag_is_the_digest_of_both_paths(void **state)
+{
+    const struct config_mount mount = a_mount("/home/me", "/mnt");
+    scoped(free) char *tag = mount_tag(&mount);
+
+    assert_string_equal(tag, "lima-9e70599ff4fac515");
+}
+
+static void test_the_type_is_that_of_the_mount_then_of_the_instance(void **state)
+{
+    struct config_mount mount = a_mount("/a", "/a");
+
+    assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_DEFAULT).type, CONFIG_MOUNT_AGENT);
+    assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_9P);
+    mount.type = CONFIG_MOUNT_AGENT;
+    assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_AGENT);
+    assert_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
+    mount.type = CONFIG_MOUNT_VIRTIOFS;
+    assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_AGENT);
+    assert_non_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
+}
+
+static void test_9p_has_its_options(void **state)
+{
+    const struct config_mount mount = a_mount("/a", "/a");
+    scoped(free) char *options = mount_9p_options(&mount);
+
+    assert_string_equal(options, "trans=virtio,version=9p2000.L,msize=131072,cache=mmap");
+}
+
+static void test_a_mount_comes_before_what_lies_in_it(void **state)
+{
+    const struct config_mount above = a_mount("/x", "/mnt"), below = a_mount("/y", "/mnt/in");
+
+    assert_true(mount_compare(&above, &below) < 0);
+    assert_true(mount_compare(&below, &above) > 0);
+    assert_int_equal(mount_compare(&below, &below), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_tag_is_the_digest_of_both_paths),
+        cmocka_unit_test(test_the_type_is_that_of_the_mount_then_of_the_instance),
+        cmocka_unit_test(test_9p_has_its_options),
+        cmocka_unit_test(test_a_mount_comes_before_what_lies_in_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
