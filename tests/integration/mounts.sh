@@ -64,6 +64,11 @@ test_start_mounts_what_the_configuration_names() {
 		disk: 2MiB
 		user:
 		  name: nobody
+		portForwards: # the "guest" has the ports of this host, and so those of other tests
+		- guestPortRange: [1, 65535]
+		  guestIP: 0.0.0.0
+		  guestIPMustBeZero: false
+		  ignore: true
 		mounts:
 		- location: "$TMP/other"
 		  mountPoint: "$NESTED"
