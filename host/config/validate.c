@@ -401,22 +401,31 @@ static void validate_dns(const struct whole *whole)
     }
 }
 
+/* @list (borrowed) is one of texts, with @text among them. */
+static bool has_text(jv list, const char *text)
+{
+    bool found = false;
+
+    if (jv_get_kind(list) == JV_KIND_ARRAY) {
+        jv_array_foreach(list, i, item)
+        {
+            found = found || str_eq(jv_string_value(item), text);
+            jv_free(item);
+        }
+    }
+    return found;
+}
+
 static void validate_mounts(const struct whole *whole)
 {
     scoped(value_done) jv user = jv_object_get(jv_copy(whole->tree), jv_string("user"));
     scoped(value_done) jv list = jv_object_get(jv_copy(whole->tree), jv_string("mounts"));
     scoped(value_done) jv unsupported =
         jv_object_get(jv_copy(whole->tree), jv_string("mountTypesUnsupported"));
-    scoped(value_done) jv type = jv_object_get(jv_copy(whole->tree), jv_string("mountType"));
 
-    if (jv_get_kind(unsupported) == JV_KIND_ARRAY && jv_get_kind(type) == JV_KIND_STRING) {
-        scoped(value_done) jv found =
-            jv_array_indexes(jv_copy(unsupported), JV_ARRAY(jv_copy(type)));
-
-        if (jv_get_kind(found) == JV_KIND_ARRAY && jv_array_length(jv_copy(found)) > 0) {
-            whole_error(whole, "mountType", "is '%s', which 'mountTypesUnsupported' rules out",
-                        jv_string_value(type));
-        }
+    if (has_text(unsupported, text_at(whole->tree, "mountType"))) {
+        whole_error(whole, "mountType", "is '%s', which 'mountTypesUnsupported' rules out",
+                    text_at(whole->tree, "mountType"));
     }
     if (jv_get_kind(list) != JV_KIND_ARRAY) {
         return;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The input is a row of requests for a file server: opcode, node, length of the body (two bytes), body;
- * the first byte of the input says whether the folder is writable. What must hold: each request has
- * one answer, with its number and a length that fits; nothing beside the shared folder changes; a
- * folder that is not writable stays as it was.
+ * The input is a row of requests for a file server: opcode, node, length of the body (two bytes),
+ * body; the first byte of the input says whether the folder is writable. What must hold: each
+ * request has one answer, with its number and a length that fits; nothing beside the shared folder
+ * changes; a folder that is not writable stays as it was.
  */
 #include <dirent.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "base/log.h"
 #include "fuzz.h"
 #include "mount/fuse_server.h"
 #include "mount/fuse_wire.h"
@@ -46,10 +47,8 @@ static size_t count_entries(const char *path)
 static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, uint64_t node,
                 const uint8_t *body, size_t len)
 {
-    struct fuse_in_header head = {.len = (uint32_t)(sizeof(head) + len),
-                                  .opcode = opcode,
-                                  .unique = unique,
-                                  .nodeid = node};
+    struct fuse_in_header head = {
+        .len = (uint32_t)(sizeof(head) + len), .opcode = opcode, .unique = unique, .nodeid = node};
     scoped(free) uint8_t *message = xmalloc(head.len);
     scoped(buf_done) struct buf out = BUF_INIT_CAP(4u << 20);
     struct fuse_out_header answer;
@@ -101,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tree *tree = NULL;
     bool writable = size > 0 && data[0] & 1;
 
+    log_set_level(LOG_LEVEL_FATAL);
     limit_files();
     CHECK(mkdtemp(top));
     shared = path_join(top, "shared");

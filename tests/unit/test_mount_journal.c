@@ -80,12 +80,10 @@ static void fill(struct seen *seen)
 
     assert_works(reopen(seen, id, &err), &err);
     journal_put_session(seen->journal, &(struct journal_session){.minor = 38});
-    journal_put_node(seen->journal, &(struct journal_node){.id = 2,
-                                                           .generation = 9,
-                                                           .parent = 1,
-                                                           .ino = 77,
-                                                           .lookups = 3,
-                                                           .name = "name"});
+    journal_put_node(
+        seen->journal,
+        &(struct journal_node){
+            .id = 2, .generation = 9, .parent = 1, .ino = 77, .lookups = 3, .name = "name"});
     journal_put_lookups(seen->journal, 2, -1);
     journal_put_begun(seen->journal, 100);
     journal_put_done(seen->journal, 102, "answer", 6);
