@@ -273,7 +273,7 @@ static void _noreturn_ run_child(const struct children *children,
     scoped(fd_close) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int r;
 
-    dup2(null, STDIN_FILENO);
+    dup2(options->stdin_fd ? options->stdin_fd : null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
     spawn_close_others(options->keep_fd > STDERR_FILENO ? options->keep_fd : -1);

@@ -26,6 +26,7 @@ struct child_options {
      */
     int (*run)(void *arg);
     int keep_fd;
+    int stdin_fd;                    /* its standard input; 0: nothing */
     const struct spawn_identity *as; /* NULL: root as we are; else with its groups */
     const char *dir;                 /* working folder; "/" when it cannot be entered */
     bool quiet;                      /* the output is for output() alone, not for our stderr */

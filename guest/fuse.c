@@ -9,11 +9,15 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "notifier.h"
 #include "rpc.h"
 
 #define DEVICE     "/dev/fuse"
 #define ANSWER_MAX ((1u << 20) + 4096u)
 #define READS_MAX  64 /* in one go */
+#define ACK_OPCODE                                                                                 \
+    0x4c4d0002u /* of a pseudo-request, whose body says how many were taken (u64)                  \
+                 */
 
 struct fuse {
     struct fuse_options options;
@@ -25,9 +29,25 @@ struct fuse {
     size_t sent;               /* bytes of it */
     uint64_t last;             /* the last one that was sent whole */
     struct buf in;             /* an answer that is not complete */
+    struct notifier *notifier;
+    uint64_t taken; /* notifications that the host has not been told of */
 };
 
 /* --- the kernel's requests, to the host --- */
+
+/* Between requests. */
+static void send_ack(struct fuse *fuse)
+{
+    struct {
+        struct fuse_in_header head;
+        uint64_t count;
+    } ack = {.head = {.len = sizeof(ack), .opcode = ACK_OPCODE}, .count = fuse->taken};
+
+    if (fuse->taken && fuse->stream && !fuse->sending &&
+        mux_stream_write_all(fuse->stream, &ack, sizeof(ack))) {
+        fuse->taken = 0;
+    }
+}
 
 /* False when the stream takes no more. */
 static bool send_requests(struct fuse *fuse)
@@ -36,6 +56,7 @@ static bool send_requests(struct fuse *fuse)
     uint64_t seq;
     size_t len;
 
+    send_ack(fuse);
     while ((seq = fuselog_next(fuse->log, fuse->last, &data, &len))) {
         if (seq != fuse->sending) {
             fuse->sending = seq;
@@ -46,6 +67,8 @@ static bool send_requests(struct fuse *fuse)
             return false;
         }
         fuse->last = seq;
+        fuse->sending = 0;
+        send_ack(fuse);
     }
     return true;
 }
@@ -93,6 +116,10 @@ static void answer(struct fuse *fuse, const uint8_t *data, size_t len)
     struct fuse_out_header head;
 
     memcpy(&head, data, sizeof(head));
+    if (!head.unique) {
+        notifier_send(fuse->notifier, data, len);
+        return;
+    }
     if (!fuselog_drop(fuse->log, head.unique) || len < sizeof(head)) {
         return;
     }
@@ -192,6 +219,14 @@ static const struct mux_stream_ops stream_ops = {
     .closed = on_stream_closed,
 };
 
+static void on_notifications_taken(unsigned count, void *arg)
+{
+    struct fuse *fuse = arg;
+
+    fuse->taken += count;
+    send_ack(fuse);
+}
+
 /* --- life --- */
 
 static struct fuse *fuse_with(const struct fuse_options *options, int fd, struct fuselog *log)
@@ -202,6 +237,8 @@ static struct fuse *fuse_with(const struct fuse_options *options, int fd, struct
     fuse->fd = fd;
     fuse->log = log;
     fuse->in = BUF_INIT;
+    fuse->notifier =
+        notifier_new(options->loop, options->children, fd, on_notifications_taken, fuse);
     fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
     fuse->watch = loop_watch_new(options->loop, fd, 0, on_device_readable, fuse);
     return fuse;
@@ -237,6 +274,7 @@ void fuse_free(struct fuse *fuse)
         if (fuse->stream) {
             mux_stream_reset(fuse->stream, MUX_RESET_CANCEL);
         }
+        notifier_free(fuse->notifier);
         loop_watch_free(fuse->watch);
         fd_close(fuse->fd);
         fuselog_free(fuse->log);
@@ -278,6 +316,7 @@ void fuse_detach(struct fuse *fuse)
     fuse->stream = NULL;
     fuse->sending = fuse->last = 0;
     fuse->sent = 0;
+    fuse->taken = 0; /* the next connection counts anew */
     buf_done(&fuse->in);
     fuse->in = BUF_INIT;
     watch_device(fuse, false);

@@ -5,11 +5,15 @@
  * lengths and numbers. Requests that are not answered when the stream ends are sent again on the
  * next one, oldest first; programs that wait for them just wait.
  *
+ * The host's notifications are given to the kernel by a child process (notifier.h), and the host is
+ * told when they were taken, by pseudo-requests among the kernel's own.
+ *
  * Nothing here touches a path below the mount: that would wait for ourselves.
  */
 #pragma once
 
 #include "base/error.h"
+#include "child.h"
 #include "fuselog.h"
 #include "loop.h"
 #include "mux/mux.h"
@@ -18,6 +22,7 @@ struct fuse;
 
 struct fuse_options {
     struct loop *loop;
+    struct children *children; /* for notifications; NULL: they are thrown away */
     /* The kernel has ended the connection: it was unmounted. May free the fuse. */
     void (*ended)(struct fuse *fuse, void *arg);
     void *arg;

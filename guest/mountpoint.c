@@ -57,18 +57,20 @@ static int make_folder(const char *path)
     return 0;
 }
 
-/* "36 35 98:0 / /mnt ...": the device of the last mount at @path, "0:98". Without asking the mount
- * itself. */
-static bool find_device(const char *path, char *ret, size_t size)
+/*
+ * The device of the last mount of @source, such as "0:98", by a line such as "36 35 0:98 / /mnt rw
+ * - fuse.lima SOURCE rw". Without asking the mount itself.
+ */
+static bool find_device(const char *source, char *ret, size_t size)
 {
     scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);
+    scoped(free) char *part = xasprintf(" - " FUSE_TYPE " %s ", source);
     bool found = false;
 
     for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
-        char device[32], point[4096];
+        char device[32];
 
-        if (sscanf(line, "%*d %*d %31s %*s %4095s", device, point) == 2 &&
-            strcmp(point, path) == 0) {
+        if (strstr(line, part) && sscanf(line, "%*d %*d %31s", device) == 1) {
             snprintf(ret, size, "%s", device);
             found = true;
         }
@@ -76,14 +78,21 @@ static bool find_device(const char *path, char *ret, size_t size)
     return found;
 }
 
+bool mountpoint_exists(const char *source)
+{
+    char device[32];
+
+    return find_device(source, device, sizeof(device));
+}
+
 /* A hint to the kernel; without it all works, in smaller pieces. */
-static void read_ahead(const char *path)
+static void read_ahead(const char *source)
 {
     char device[32];
     scoped(free) char *name = NULL;
     scoped(fd_close) int fd = -1;
 
-    if (!find_device(path, device, sizeof(device))) {
+    if (!find_device(source, device, sizeof(device))) {
         return;
     }
     name = xasprintf("/sys/class/bdi/%s/read_ahead_kb", device);
@@ -104,7 +113,7 @@ static int mount_fuse(const struct mountpoint *point)
     if (mount(point->source, point->path, FUSE_TYPE, flags, options) < 0) {
         return fail("mounting at", point->path);
     }
-    read_ahead(point->path);
+    read_ahead(point->source);
     return 0;
 }
 
@@ -120,8 +129,12 @@ static int mount_device(const struct mountpoint *point)
 int mountpoint_mount(void *arg)
 {
     const struct mountpoint *point = arg;
-    int r = make_folder(point->path);
+    int r;
 
+    if (point->replaces) {
+        umount2(point->path, UMOUNT_NOFOLLOW | MNT_DETACH);
+    }
+    r = make_folder(point->path);
     return r ? r : point->fuse_fd >= 0 ? mount_fuse(point) : mount_device(point);
 }
 

@@ -11,8 +11,12 @@ struct mountpoint {
     const char *source, *path, *type, *options;
     int fuse_fd; /* -1: not FUSE */
     bool read_only;
-    bool lazy; /* when unmounting */
+    bool replaces; /* what is mounted there goes first, whoever uses it */
+    bool lazy;     /* when unmounting */
 };
+
+/* The kernel has a FUSE mount of ours with this source, somewhere. Does not wait. */
+bool mountpoint_exists(const char *source);
 
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */
 int mountpoint_mount(void *arg);

@@ -293,8 +293,10 @@ static int read_request(const struct rpc_call *call, lima_guest_v1_MountRequest 
 static int open_fuse(struct mount *mount, const lima_guest_v1_MountRequest *request,
                      struct error *err)
 {
-    const struct fuse_options options = {
-        .loop = mount->mounts->options.loop, .ended = on_fuse_ended, .arg = mount};
+    const struct fuse_options options = {.loop = mount->mounts->options.loop,
+                                         .children = mount->mounts->options.children,
+                                         .ended = on_fuse_ended,
+                                         .arg = mount};
     scoped(free) struct fuselog_mount *about = xnew(struct fuselog_mount);
 
     memcpy(about->id, request->id.bytes, sizeof(about->id));
@@ -304,7 +306,7 @@ static int open_fuse(struct mount *mount, const lima_guest_v1_MountRequest *requ
 }
 
 static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
-                       const lima_guest_v1_MountRequest *request, const char *path,
+                       const lima_guest_v1_MountRequest *request, const char *path, bool replaces,
                        struct error *err)
 {
     struct mount *mount = mount_new(mounts, request->tag, path);
@@ -321,7 +323,8 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                                        .type = mount->type,
                                        .options = mount->options,
                                        .fuse_fd = mount->fuse ? fuse_fd(mount->fuse) : -1,
-                                       .read_only = !request->writable};
+                                       .read_only = !request->writable,
+                                       .replaces = replaces};
     r = r < 0 ? r : start_child(mount, run_mount, on_mount_done, err);
     if (r < 0) {
         mount_free(mount);
@@ -343,36 +346,14 @@ static bool is_same(const struct mount *mount, const lima_guest_v1_MountRequest 
                      memcmp(fuse_mount(mount->fuse)->id, request->id.bytes, FUSELOG_ID_LEN) == 0;
 }
 
-static void on_replaced_unmounted(int status, void *arg)
+/* Its server is not there any more: the one that comes in its place unmounts it. */
+static void drop_replaced(struct mount *mount)
 {
-    struct mount *mount = arg;
-
-    mount->child = NULL;
-    mount_free(mount);
-}
-
-/* Its server is not there any more: it goes at once, whoever uses it. Its name is free for another.
- */
-static void replace(struct mount *mount)
-{
-    scoped(error_done) struct error err = ERROR_INIT;
-
     log_info("'%s' is mounted anew", mount->path);
-    free(mount->tag);
-    mount->tag = xstrdup("");
-    mount->state = STATE_UNMOUNTING;
-    mount->point.path = mount->path;
-    mount->point.lazy = true;
-    mount->point.fuse_fd = -1;
     if (mount->fuse) {
         keep(mount, remove_kept);
-        fuse_free(mount->fuse);
-        mount->fuse = NULL;
     }
-    if (start_child(mount, run_unmount, on_replaced_unmounted, &err) < 0) {
-        log_error_of(LOG_LEVEL_WARN, &err, "unmounting '%s', ignoring", mount->path);
-        mount_free(mount);
-    }
+    mount_free(mount);
 }
 
 int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err)
@@ -381,6 +362,7 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
     scoped(free) lima_guest_v1_MountRequest *request = xnew(lima_guest_v1_MountRequest);
     scoped(free) char *path = NULL;
     struct mount *mount;
+    bool replaces;
     int r = read_request(call, request, &path, err);
 
     if (r < 0) {
@@ -391,19 +373,20 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         return error_set(err, EBUSY, "'%s' is being %s", mount->path,
                          mount->state == STATE_MOUNTING ? "mounted" : "unmounted");
     }
-    if (mount && is_same(mount, request, path)) {
+    if (mount && is_same(mount, request, path) && (!mount->fuse || mountpoint_exists(mount->tag))) {
         find_user(mount, request->user);
         mux_stream_consumed(call->stream, call->rest_len);
         answer_mounted(mount, call->stream, true);
         return 0;
     }
+    replaces = mount && strcmp(mount->path, path) == 0;
     if (mount) {
-        replace(mount);
+        drop_replaced(mount);
     }
     if (mounts->count >= MOUNTS_MAX) {
         return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
     }
-    return begin_mount(mounts, call, request, path, err);
+    return begin_mount(mounts, call, request, path, replaces, err);
 }
 
 /* --- unmounting --- */
@@ -524,9 +507,11 @@ static void resume(struct mounts *mounts, unsigned number, int take_fuse_fd, int
     mounts->next_number = MAX(mounts->next_number, number);
     mount->number = number;
     mount->state = STATE_MOUNTED;
-    mount->fuse = fuse_resume(
-        &(struct fuse_options){.loop = mounts->options.loop, .ended = on_fuse_ended, .arg = mount},
-        take_fuse_fd, log);
+    mount->fuse = fuse_resume(&(struct fuse_options){.loop = mounts->options.loop,
+                                                     .children = mounts->options.children,
+                                                     .ended = on_fuse_ended,
+                                                     .arg = mount},
+                              take_fuse_fd, log);
     log_info("going on with the mount at '%s'", mount->path);
 }
 

@@ -198,7 +198,18 @@ static void fail(struct mount *mount, const char *reason)
     mounts->options.changed(mounts->options.arg);
 }
 
-/* @type is what carries it. */
+/* A new mount hides what was mounted in the folder before, or it went with the old one. */
+static void mount_again_below(const struct mount *above)
+{
+    for (struct mount *mount = above->next; mount; mount = mount->next) {
+        if (path_is_below(mount->config.mount_point, above->config.mount_point) &&
+            (mount->state == STATE_MOUNTED || mount->state == STATE_UNMOUNTED)) {
+            drop_carriers(mount);
+            mount->state = STATE_WAITING;
+        }
+    }
+}
+
 static void mounted(struct mount *mount, bool resumed)
 {
     struct mounts *mounts = mount->mounts;
@@ -206,6 +217,9 @@ static void mounted(struct mount *mount, bool resumed)
 
     mount->state = STATE_MOUNTED;
     set_reason(mount, NULL);
+    if (!resumed) {
+        mount_again_below(mount);
+    }
     log_info("'%s' is mounted at '%s'%s", mount->config.location, mount->config.mount_point,
              resumed ? " again" : "");
     if (exchange) {

@@ -40,12 +40,14 @@ struct arguments {
 };
 
 struct fileserver {
+    const char *state; /* path of its file */
     struct loop *loop;
     struct tree *tree;
     struct fuse_server *server;
     struct loop_signal *sigterm, *sigint;
     struct loop_child *vm;
     struct loop_timer *idle;
+    struct loop_io *changes; /* of the host's files; NULL: not watched */
     int listen_fd;
     struct loop_io *listening;
 
@@ -82,6 +84,7 @@ static int take_preamble(struct fileserver *fs)
     }
     buf_drop(&fs->in, sizeof(preamble));
     fuse_server_set_owner(fs->server, preamble.uid, preamble.gid);
+    fuse_server_changed(fs->server, &fs->out);
     fs->greeted = true;
     return 0;
 }
@@ -136,6 +139,18 @@ static int send_answers(struct fileserver *fs)
     return 0;
 }
 
+/*
+ * The guest has the mount from a server whose state is lost. Without it, the next one is another
+ * mount, which takes this one's place.
+ */
+static void give_up(struct fileserver *fs)
+{
+    log_warn("the guest's mount is of a server whose state is lost, mounting anew and ignoring it");
+    disconnect(fs);
+    unlink(fs->state);
+    loop_quit(fs->loop, -ENOTCONN);
+}
+
 static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct fileserver *fs = arg;
@@ -150,6 +165,10 @@ static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
     } while (r == 0 && fs->greeted && fs->out.len == 0 &&
              fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX) > 0 &&
              fs->in.len >= (size_t)fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX));
+    if (r == -ENOTCONN) {
+        give_up(fs);
+        return;
+    }
     if (r < 0) {
         log_debug("the connection ends: %s", strerror(-r));
         disconnect(fs);
@@ -158,6 +177,19 @@ static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
     loop_io_want(fs->io,
                  (short)((fs->out.len < OUT_HIGH ? EV_READ : 0) | (fs->out.len ? EV_WRITE : 0)));
     loop_timer_set(fs->idle, IDLE_MS);
+}
+
+/* Only while somebody is connected, and takes answers. */
+static void on_files_changed(evutil_socket_t fd, short what, void *arg)
+{
+    struct fileserver *fs = arg;
+
+    fuse_server_changed(fs->server, &fs->out);
+    if (fs->fd >= 0 && fs->greeted) {
+        on_connection_ready(fs->fd, 0, fs);
+    } else {
+        buf_drop(&fs->out, fs->out.len);
+    }
 }
 
 static void on_listen_ready(evutil_socket_t listen_fd, short what, void *arg)
@@ -169,6 +201,7 @@ static void on_listen_ready(evutil_socket_t listen_fd, short what, void *arg)
         return;
     }
     disconnect(fs);
+    fuse_server_restart(fs->server);
     fs->fd = fd;
     fs->io = loop_io_new(fs->loop, fd, EV_READ, on_connection_ready, fs);
 }
@@ -223,9 +256,8 @@ static size_t raise_fd_limit(void)
 
 static int open_server(struct fileserver *fs, const struct arguments *args, struct error *err)
 {
-    scoped(free) char *state = path_join(args->dir, MOUNT_STATE_NAME);
     struct fuse_server_options options = {
-        .state = state, .cache_ms = args->cache_ms, .fd_max = raise_fd_limit()};
+        .state = fs->state, .cache_ms = args->cache_ms, .fd_max = raise_fd_limit()};
     int r = parse_id(args->id, options.id);
 
     if (r < 0) {
@@ -272,6 +304,10 @@ static int open_all(struct fileserver *fs, const struct arguments *args, struct 
     fs->sigint = loop_signal_new(fs->loop, SIGINT, on_signal, fs);
     fs->idle = loop_timer_new(fs->loop, on_idle, fs);
     fs->listening = loop_io_new(fs->loop, fs->listen_fd, EV_READ, on_listen_ready, fs);
+    if (fuse_server_watch_fd(fs->server) >= 0) {
+        fs->changes =
+            loop_io_new(fs->loop, fuse_server_watch_fd(fs->server), EV_READ, on_files_changed, fs);
+    }
     if (args->vm) {
         r = loop_child_new(fs->loop, args->vm, on_vm_ended, fs, &fs->vm, err);
     }
@@ -282,6 +318,7 @@ static void close_all(struct fileserver *fs)
 {
     disconnect(fs);
     buf_done(&fs->out);
+    loop_io_free(fs->changes);
     loop_io_free(fs->listening);
     fd_close(fs->listen_fd);
     loop_child_free(fs->vm);
@@ -295,7 +332,9 @@ static void close_all(struct fileserver *fs)
 
 static int run(const struct arguments *args, struct error *err)
 {
-    struct fileserver fs = {.fd = -1, .listen_fd = -1, .out = BUF_INIT_CAP(OUT_MAX)};
+    scoped(free) char *state = path_join(args->dir, MOUNT_STATE_NAME);
+    struct fileserver fs = {
+        .state = state, .fd = -1, .listen_fd = -1, .out = BUF_INIT_CAP(OUT_MAX)};
     int r;
 
     umask(0);

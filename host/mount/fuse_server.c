@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "mount/coherence.h"
 #include "mount/fuse_wire.h"
 #include "mount/nodes.h"
 
@@ -44,11 +45,12 @@ struct fuse_server {
     struct journal_session session; /* minor 0: no INIT yet */
     uid_t uid;
     gid_t gid;
-    uint32_t cache_ms;
+    struct coherence *coherence;
     struct stream streams[STREAMS];
     uint64_t clock;
-    bool again;  /* the request may have been done before by a process that was killed */
-    uint8_t *io; /* FUSE_WRITE_MAX, for reading */
+    struct buf news; /* notifications that go behind the answer */
+    bool again;      /* the request may have been done before by a process that was killed */
+    uint8_t *io;     /* FUSE_WRITE_MAX, for reading */
 };
 
 /* One request while it is served. */
@@ -87,25 +89,20 @@ static void fill_attr(const struct fuse_server *server, const struct node_stat *
     };
 }
 
-static uint64_t valid_s(const struct fuse_server *server)
+/* @dir: the folder it was found in. */
+static void fill_entry(const struct fuse_server *server, const struct node *dir,
+                       const struct node *node, const struct node_stat *st,
+                       struct fuse_entry_out *entry)
 {
-    return server->cache_ms / 1000;
-}
+    struct coherence_validity valid =
+        coherence_validity(server->coherence, dir, node, st->st.st_nlink);
 
-static uint32_t valid_ns(const struct fuse_server *server)
-{
-    return server->cache_ms % 1000 * 1000000;
-}
-
-static void fill_entry(const struct fuse_server *server, const struct node *node,
-                       const struct node_stat *st, struct fuse_entry_out *entry)
-{
     *entry = (struct fuse_entry_out){.nodeid = node->id,
                                      .generation = node->generation,
-                                     .entry_valid = valid_s(server),
-                                     .attr_valid = valid_s(server),
-                                     .entry_valid_nsec = valid_ns(server),
-                                     .attr_valid_nsec = valid_ns(server)};
+                                     .entry_valid = valid.entry / 1000,
+                                     .attr_valid = valid.attributes / 1000,
+                                     .entry_valid_nsec = valid.entry % 1000 * 1000000,
+                                     .attr_valid_nsec = valid.attributes % 1000 * 1000000};
     fill_attr(server, st, &entry->attr);
 }
 
@@ -117,8 +114,10 @@ static int answer(struct job *job, const void *body, size_t len)
 
 static int answer_attr(struct job *job, const struct node_stat *st)
 {
-    struct fuse_attr_out body = {.attr_valid = valid_s(job->server),
-                                 .attr_valid_nsec = valid_ns(job->server)};
+    struct coherence_validity valid =
+        coherence_validity(job->server->coherence, NULL, job->node, st->st.st_nlink);
+    struct fuse_attr_out body = {.attr_valid = valid.attributes / 1000,
+                                 .attr_valid_nsec = valid.attributes % 1000 * 1000000};
 
     fill_attr(job->server, st, &body.attr);
     return answer(job, &body, sizeof(body));
@@ -138,7 +137,7 @@ static int enter(struct job *job, struct node *dir, const char *name, struct fus
     if (r < 0) {
         return r;
     }
-    fill_entry(server, node, &st, ret);
+    fill_entry(server, dir, node, &st, ret);
     if (ret_node) {
         *ret_node = node;
     }
@@ -184,6 +183,7 @@ static int serve_init(struct job *job)
         server->streams[i].node = 0;
     }
     nodes_reset(server->nodes);
+    coherence_reset(server->coherence);
     server->session = (struct journal_session){.minor = body.minor, .flags = body.flags};
     if (server->journal) {
         journal_rewrite_begin(server->journal);
@@ -235,6 +235,7 @@ static int serve_nothing(struct job *job)
 
 static int serve_lookup(struct job *job)
 {
+    coherence_look(job->server->coherence, job->node);
     return answer_entry(job, job->node, job->req->name);
 }
 
@@ -393,8 +394,10 @@ static int serve_readdir(struct job *job)
     const struct linux_dirent64 *entry = NULL;
     struct stream *stream = NULL;
     size_t begin;
-    int r = stream_find(job->server, job->node, in->offset, &stream);
+    int r;
 
+    coherence_look(job->server->coherence, job->node);
+    r = stream_find(job->server, job->node, in->offset, &stream);
     if (r < 0) {
         return r;
     }
@@ -1050,6 +1053,49 @@ static bool names_are_fine(const struct fuse_request *req)
     return !req->name || is_attribute || tree_is_name(req->name);
 }
 
+/* The second name of a request, with the folder it is in. */
+static struct node *second_folder(const struct job *job)
+{
+    const struct nodes *nodes = job->server->nodes;
+
+    switch (job->req->opcode) {
+    case FUSE_RENAME:
+        return nodes_find(nodes, ((const struct fuse_rename_in *)job->req->arg)->newdir);
+    case FUSE_RENAME2:
+        return nodes_find(nodes, ((const struct fuse_rename2_in *)job->req->arg)->newdir);
+    default:
+        return NULL;
+    }
+}
+
+/* With what happens meanwhile told apart from what it does itself. The answer comes first. */
+static int serve_change(struct job *job, serve_fn *fn)
+{
+    struct coherence *coherence = job->server->coherence;
+    struct buf *news = &job->server->news;
+    const struct fuse_request *req = job->req;
+    bool attribute = req->opcode == FUSE_SETXATTR || req->opcode == FUSE_REMOVEXATTR;
+    struct nodes *nodes = job->server->nodes;
+    struct node *changed = req->name && !attribute ? NULL : job->node;
+    struct node *second = second_folder(job);
+    int r;
+
+    if (req->opcode == FUSE_COPY_FILE_RANGE) {
+        changed = nodes_find(nodes, ((const struct fuse_copy_file_range_in *)req->arg)->nodeid_out);
+    }
+    nodes_hold(nodes, job->node);
+    nodes_hold(nodes, second);
+    nodes_hold(nodes, changed);
+    coherence_begin_own(coherence, news);
+    r = fn(job);
+    coherence_end_own(coherence, changed ? NULL : job->node, req->name, second, req->name2, changed,
+                      news);
+    nodes_release(nodes, changed);
+    nodes_release(nodes, second);
+    nodes_release(nodes, job->node);
+    return r;
+}
+
 static int dispatch(struct job *job, const struct fuse_op *op)
 {
     size_t i = 0;
@@ -1070,7 +1116,7 @@ static int dispatch(struct job *job, const struct fuse_op *op)
     if (!job->node && !table[i].no_node) {
         return -ESTALE;
     }
-    return table[i].serve(job);
+    return op->changes ? serve_change(job, table[i].serve) : table[i].serve(job);
 }
 
 static void save_all(struct fuse_server *server)
@@ -1127,6 +1173,33 @@ static void serve(struct fuse_server *server, const struct fuse_request *req,
         journal_put_done(server->journal, req->unique, out->data + begin, out->len - begin);
     }
     flush_journal(server);
+    buf_put(out, server->news.data, server->news.len);
+    buf_drop(&server->news, server->news.len);
+}
+
+static void take_ack(struct fuse_server *server, const void *data, size_t len, struct buf *out)
+{
+    uint64_t count = 0;
+
+    if (len >= sizeof(struct fuse_in_header) + sizeof(count)) {
+        memcpy(&count, (const uint8_t *)data + sizeof(struct fuse_in_header), sizeof(count));
+    }
+    coherence_acked(server->coherence, count, out);
+}
+
+void fuse_server_restart(struct fuse_server *server)
+{
+    coherence_restart(server->coherence);
+}
+
+int fuse_server_watch_fd(const struct fuse_server *server)
+{
+    return coherence_fd(server->coherence);
+}
+
+void fuse_server_changed(struct fuse_server *server, struct buf *out)
+{
+    coherence_run(server->coherence, out);
 }
 
 int fuse_server_message(struct fuse_server *server, const void *data, size_t len, struct buf *out)
@@ -1136,6 +1209,10 @@ int fuse_server_message(struct fuse_server *server, const void *data, size_t len
     int r = fuse_request_parse(data, len, &req);
 
     op = fuse_op_find(req.opcode);
+    if (req.opcode == COHERENCE_ACK_OPCODE) {
+        take_ack(server, data, len, out);
+        return 0;
+    }
     if (!server->session.minor && req.opcode != FUSE_INIT) {
         return -ENOTCONN;
     }
@@ -1183,23 +1260,40 @@ static void on_journal_lookups(uint64_t id, int64_t change, void *arg)
     nodes_restore_lookups(server->nodes, id, change);
 }
 
-int fuse_server_new(const struct fuse_server_options *options, struct fuse_server **ret,
-                    struct error *err)
+/* A file that is broken is worth nothing: a guest that goes by it has to mount anew. */
+static int open_journal(struct fuse_server *server, const struct fuse_server_options *options,
+                        struct error *err)
 {
     static const struct journal_events events = {
         .session = on_journal_session, .node = on_journal_node, .lookups = on_journal_lookups};
+    scoped(error_done) struct error broken = ERROR_INIT;
+    int r = journal_open(options->state, options->id, &events, server, &server->journal, &broken);
+
+    if (r != -EBADMSG) {
+        return r < 0 ? error_move(err, &broken) : 0;
+    }
+    log_error_of(LOG_LEVEL_WARN, &broken, "the state of a mount, ignoring it");
+    unlink(options->state);
+    nodes_reset(server->nodes);
+    server->session = (struct journal_session){0};
+    return journal_open(options->state, options->id, &events, server, &server->journal, err);
+}
+
+int fuse_server_new(const struct fuse_server_options *options, struct fuse_server **ret,
+                    struct error *err)
+{
     scoped(fuse_server_free) struct fuse_server *server = xnew(struct fuse_server);
     int r;
 
     server->tree = options->tree;
-    server->cache_ms = options->cache_ms;
     server->io = xmalloc(MAX(XATTR_SIZE_MAX, XATTR_LIST_MAX));
     server->nodes = nodes_new(options->tree);
+    server->coherence = coherence_new(server->nodes, options->cache_ms);
     if (options->fd_max) {
         nodes_set_fd_max(server->nodes, options->fd_max);
     }
     if (options->state) {
-        r = journal_open(options->state, options->id, &events, server, &server->journal, err);
+        r = open_journal(server, options, err);
         if (r < 0) {
             return r;
         }
@@ -1218,7 +1312,9 @@ void fuse_server_free(struct fuse_server *server)
     for (size_t i = 0; i < STREAMS; i++) {
         stream_close(&server->streams[i]);
     }
+    coherence_free(server->coherence);
     nodes_free(server->nodes);
+    buf_done(&server->news);
     journal_free(server->journal);
     free(server->io);
     free(server);

@@ -26,7 +26,7 @@ struct fuse_server_options {
     const struct tree *tree; /* borrowed */
     const char *state;       /* path of the journal; NULL: none, for tests */
     uint8_t id[JOURNAL_ID_LEN];
-    uint32_t cache_ms; /* how long the guest may rely on what it was told */
+    uint32_t cache_ms; /* how long the guest may rely on what is not watched; 0: on nothing */
     size_t fd_max;
 };
 
@@ -44,5 +44,13 @@ void fuse_server_set_owner(struct fuse_server *server, uid_t uid, gid_t gid);
  * a mount that was begun with another server, whose state is lost; nothing was answered.
  */
 int fuse_server_message(struct fuse_server *server, const void *data, size_t len, struct buf *out);
+/* Another connection: what was on its way by the last one is told again. */
+void fuse_server_restart(struct fuse_server *server);
+/*
+ * Readable: fuse_server_changed() is due, which appends notifications of changes to @out, with
+ * the number 0. -1: never.
+ */
+int fuse_server_watch_fd(const struct fuse_server *server);
+void fuse_server_changed(struct fuse_server *server, struct buf *out);
 /* Nothing was asked for some 10 ms: files that were written are closed. True: there were some. */
 bool fuse_server_idle(struct fuse_server *server);

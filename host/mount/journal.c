@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "util/file.h"
 
-#define MAGIC        "LIMAMNT1"
+#define MAGIC        "LIMAMNT2" /* changes with the format */
 #define FILE_MAX     (1u << 30)
 #define LONG_ENOUGH  (1u << 20) /* below it nothing is written anew */
 #define PER_NODE     128        /* bytes that a node takes, about */

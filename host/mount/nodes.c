@@ -27,6 +27,8 @@ struct nodes {
     struct node *oldest, *newest;
     size_t fd_count, fd_max;
     size_t writers;
+    void (*gone)(struct node *node, void *arg); /* NULL: nobody asks */
+    void *gone_arg;
     uint64_t devices[DEVICES_MAX];
     size_t device_count;
 };
@@ -386,7 +388,8 @@ static struct node *add(struct nodes *nodes, uint64_t id, uint64_t generation, u
                           .ino = ino,
                           .born_ns = born_ns,
                           .path_fd = -1,
-                          .io_fd = -1};
+                          .io_fd = -1,
+                          .wd = -1};
     if (id >= nodes->by_id_len) {
         array_reserve(nodes->by_id, nodes->by_id_cap, id + 1);
         memset(nodes->by_id + nodes->by_id_len, 0,
@@ -417,6 +420,9 @@ static void set_name(struct node *node, struct node *parent, const char *name)
 
 static void remove_node(struct nodes *nodes, struct node *node)
 {
+    if (nodes->gone) {
+        nodes->gone(node, nodes->gone_arg);
+    }
     node->pinned = false;
     drop_fds(nodes, node);
     unlist(nodes, node);
@@ -430,7 +436,7 @@ static void remove_node(struct nodes *nodes, struct node *node)
 /* Up the tree: a folder that was forgotten stays for what is in it. */
 static void collect(struct nodes *nodes, struct node *node)
 {
-    while (node && node != nodes->root && !node->lookups && !node->children) {
+    while (node && node != nodes->root && !node->lookups && !node->children && !node->holds) {
         struct node *parent = node->parent;
 
         if (parent) {
@@ -493,6 +499,17 @@ void nodes_free(struct nodes *nodes)
 void nodes_set_journal(struct nodes *nodes, struct journal *journal)
 {
     nodes->journal = journal;
+}
+
+void nodes_set_gone(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg)
+{
+    nodes->gone = fn;
+    nodes->gone_arg = arg;
+}
+
+uint64_t nodes_last(const struct nodes *nodes)
+{
+    return nodes->by_id_len ? nodes->by_id_len - 1 : 0;
 }
 
 void nodes_set_fd_max(struct nodes *nodes, size_t max)
@@ -604,6 +621,21 @@ void nodes_forget(struct nodes *nodes, struct node *node, uint64_t count)
         journal_put_lookups(nodes->journal, node->id, -(int64_t)count);
     }
     collect(nodes, node);
+}
+
+void nodes_hold(struct nodes *nodes, struct node *node)
+{
+    if (node) {
+        node->holds++;
+    }
+}
+
+void nodes_release(struct nodes *nodes, struct node *node)
+{
+    if (node) {
+        node->holds--;
+        collect(nodes, node);
+    }
 }
 
 void nodes_pin(struct nodes *nodes, struct node *node)

@@ -35,12 +35,15 @@ struct node {
     char *name;
     uint64_t dev, ino, born_ns;
     uint64_t lookups;
-    size_t children;
+    size_t children, holds;
     int path_fd; /* O_PATH, or -1 */
     int io_fd;   /* regular files, or -1 */
     bool io_writes;
     bool pinned;                /* path_fd is the only way to it */
     uint32_t mode;              /* file type; 0: not seen yet by this process */
+    int wd;                     /* of its watch, or -1; this and the next two are coherence.c's */
+    bool unwatched;             /* cannot be watched */
+    struct node *wd_next;       /* of the same hash */
     struct node *next;          /* of the same hash */
     struct node *older, *newer; /* of those that hold descriptors */
     bool listed;
@@ -53,6 +56,8 @@ struct nodes *nodes_new(const struct tree *tree);
 void nodes_free(struct nodes *nodes);
 SCOPED_PTR(struct nodes, nodes_free)
 void nodes_set_journal(struct nodes *nodes, struct journal *journal);
+/* @fn is told of nodes that go; they are still whole then. */
+void nodes_set_gone(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg);
 /* At most so many descriptors are kept. */
 void nodes_set_fd_max(struct nodes *nodes, size_t max);
 /* All but the root go: the guest begins anew. */
@@ -66,6 +71,8 @@ void nodes_restore_end(struct nodes *nodes);
 /* Puts all of them into the journal. */
 void nodes_save(const struct nodes *nodes, struct journal *journal);
 
+/* The largest number that a node has. */
+uint64_t nodes_last(const struct nodes *nodes);
 /* NULL: no such node. */
 struct node *nodes_find(const struct nodes *nodes, uint64_t id);
 /* Of the file that @st describes; NULL: not known. */
@@ -79,6 +86,9 @@ int nodes_enter(struct nodes *nodes, struct node *parent, const char *name,
                 const struct node_stat *st, struct node **ret);
 /* The kernel has @count references less; @node may be gone. */
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t count);
+/* It stays where it is meanwhile, forgotten or not. NULL is fine. */
+void nodes_hold(struct nodes *nodes, struct node *node);
+void nodes_release(struct nodes *nodes, struct node *node);
 /* The file at @name of @parent goes, or gets another name: to be called before. */
 void nodes_pin(struct nodes *nodes, struct node *node);
 /* It has this name now. */

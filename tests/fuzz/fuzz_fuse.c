@@ -61,8 +61,13 @@ static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, ui
     }
     CHECK(out.len >= sizeof(answer));
     memcpy(&answer, out.data, sizeof(answer));
-    CHECK(answer.len == out.len && answer.unique == unique && answer.error <= 0);
+    CHECK(answer.len <= out.len && answer.unique == unique && answer.error <= 0);
     CHECK(answer.error == 0 || answer.len == sizeof(answer));
+    for (buf_drop(&out, answer.len); out.len; buf_drop(&out, answer.len)) { /* notifications */
+        CHECK(out.len >= sizeof(answer));
+        memcpy(&answer, out.data, sizeof(answer));
+        CHECK(answer.len >= sizeof(answer) && answer.len <= out.len && answer.unique == 0);
+    }
 }
 
 static void play(struct fuse_server *server, const uint8_t *data, size_t size)
@@ -95,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char top[] = "/tmp/fuzz-fuse-XXXXXX";
     scoped(free) char *shared = NULL, *file = NULL, *state = NULL, *canary = NULL;
-    struct fuse_server_options options = {.fd_max = 16};
+    struct fuse_server_options options = {.fd_max = 16, .cache_ms = 1000};
     struct fuse_server *server = NULL;
     struct tree *tree = NULL;
     bool writable = size > 0 && data[0] & 1;

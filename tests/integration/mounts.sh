@@ -152,6 +152,60 @@ test_a_program_that_writes_does_not_notice_what_dies() {
 	[ "$(state "$SEEN")" = mounted ] || fail "state: $(state "$SEEN")"
 }
 
+test_a_server_whose_state_is_lost_mounts_anew() {
+	local dir
+
+	for dir in "$LIMA_HOME"/vm/mnt/*; do
+		echo garbage >"$dir/state"
+	done
+	pkill -KILL -f "lima-fileserver --source $SHARED --dir"
+	for _ in $(seq 100); do
+		[ "$(timeout 5 cat "$SEEN/file" 2>/dev/null)" != hello ] || break
+	done
+	expect 0 cat "$SEEN/file"
+	is hello
+	[ "$(state "$SEEN")" = mounted ] || fail "state: $(state "$SEEN")"
+	for _ in $(seq 100); do
+		[ "$(timeout 5 cat "$NESTED/file" 2>/dev/null)" != other ] || break
+	done
+	expect 0 cat "$NESTED/file"
+}
+
+test_what_the_host_changes_is_seen_at_once() {
+	python3 - "$SEEN" "$SHARED" <<-'PYTHON'
+		import os, sys, time
+		seen, shared = sys.argv[1:3]
+		late = []
+		def until(what):
+		    began = time.monotonic()
+		    while not what():
+		        assert time.monotonic() - began < 5, "never seen"
+		    late.append(time.monotonic() - began)
+		def read():
+		    with open(f"{seen}/watched/f") as f:
+		        return f.read()
+		os.mkdir(f"{shared}/watched")
+		with open(f"{shared}/watched/f", "w") as f:
+		    f.write("0")
+		assert read() == "0" and os.listdir(f"{seen}/watched") == ["f"]
+		for i in range(200):
+		    with open(f"{shared}/watched/f", "w") as f:
+		        f.write(str(i) * (i % 5 + 1))
+		    until(lambda: read() == str(i) * (i % 5 + 1))
+		    with open(f"{shared}/watched/n{i}", "w") as f:
+		        pass
+		    until(lambda: os.path.exists(f"{seen}/watched/n{i}") and f"n{i}" in os.listdir(f"{seen}/watched"))
+		    os.rename(f"{shared}/watched/n{i}", f"{shared}/watched/m{i}")
+		    until(lambda: not os.path.exists(f"{seen}/watched/n{i}") and os.path.exists(f"{seen}/watched/m{i}"))
+		    os.unlink(f"{shared}/watched/m{i}")
+		    until(lambda: os.listdir(f"{seen}/watched") == ["f"])
+		os.chmod(f"{shared}/watched/f", 0o600)
+		until(lambda: os.stat(f"{seen}/watched/f").st_mode & 0o777 == 0o600)
+		late.sort()
+		print("median %.1f ms, p99 %.1f ms" % (late[len(late) // 2] * 1000, late[len(late) * 99 // 100] * 1000))
+	PYTHON
+}
+
 test_mounts_come_and_go_without_a_trace() {
 	local before after
 
@@ -211,6 +265,7 @@ test_a_mount_that_cannot_be_is_said_and_the_others_come_up() {
 
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
-	test_a_program_that_writes_does_not_notice_what_dies test_mounts_come_and_go_without_a_trace \
+	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
+	test_what_the_host_changes_is_seen_at_once test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
 	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "notifier.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "base/log.h"
+
+#define BUFFER (1 << 20)
+
+struct notifier {
+    struct loop *loop;
+    struct children *children;
+    int fuse_fd;
+    void (*taken)(unsigned count, void *arg);
+    void *arg;
+    struct child *child; /* NULL: none runs */
+    int fd;              /* to it, in packets; -1 */
+    struct loop_watch *watch;
+    unsigned on_way; /* packets that it has */
+};
+
+/* Until our parent closes its end. One byte back for each. */
+static int run_child(void *arg)
+{
+    const struct notifier *notifier = arg;
+    char message[NOTIFIER_MESSAGE_MAX];
+    ssize_t n;
+
+    while ((n = recv(STDIN_FILENO, message, sizeof(message), 0)) > 0) {
+        (void)!write(notifier->fuse_fd, message,
+                     (size_t)n); /* ENOENT: the kernel has forgotten it */
+        if (send(STDIN_FILENO, "", 1, MSG_NOSIGNAL) < 0) {
+            break;
+        }
+    }
+    return 0;
+}
+
+static void tell_taken(struct notifier *notifier, unsigned count)
+{
+    if (count) {
+        notifier->taken(count, notifier->arg);
+    }
+}
+
+static void close_child(struct notifier *notifier)
+{
+    loop_watch_free(notifier->watch);
+    notifier->watch = NULL;
+    fd_close(steal_fd(&notifier->fd));
+    if (notifier->child) {
+        child_kill(notifier->child, SIGKILL);
+        child_forget(notifier->child);
+        notifier->child = NULL;
+    }
+}
+
+/* What it had goes with it. */
+static void on_child_ended(int status, void *arg)
+{
+    struct notifier *notifier = arg;
+    unsigned lost = notifier->on_way;
+
+    log_debug("the process for notifications has ended with %d", status);
+    notifier->child = NULL;
+    notifier->on_way = 0;
+    close_child(notifier);
+    tell_taken(notifier, lost);
+}
+
+static void on_child_says(int fd, short revents, void *arg)
+{
+    struct notifier *notifier = arg;
+    unsigned count = 0;
+    char byte;
+
+    while (recv(fd, &byte, sizeof(byte), MSG_DONTWAIT) > 0) {
+        count++;
+    }
+    if (!count && revents & (POLLHUP | POLLERR)) {
+        loop_watch_set(notifier->watch, 0); /* its end is reported by itself */
+    }
+    notifier->on_way -= MIN(count, notifier->on_way);
+    tell_taken(notifier, count);
+}
+
+static int start(struct notifier *notifier, struct error *err)
+{
+    const int buffer = BUFFER; /* for all that the host sends without being told */
+    int fds[2];
+    int r;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+        return error_errno(err, errno, "making a socket");
+    }
+    r = child_start(notifier->children,
+                    &(struct child_options){.run = run_child,
+                                            .keep_fd = notifier->fuse_fd,
+                                            .stdin_fd = fds[1],
+                                            .exited = on_child_ended,
+                                            .arg = notifier},
+                    &notifier->child, err);
+    close(fds[1]);
+    if (r < 0) {
+        close(fds[0]);
+        return r;
+    }
+    (void)setsockopt(fds[0], SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer));
+    notifier->fd = fds[0];
+    notifier->watch = loop_watch_new(notifier->loop, fds[0], POLLIN, on_child_says, notifier);
+    return 0;
+}
+
+struct notifier *notifier_new(struct loop *loop, struct children *children, int fuse_fd,
+                              void (*taken)(unsigned count, void *arg), void *arg)
+{
+    struct notifier *notifier = xnew(struct notifier);
+
+    *notifier = (struct notifier){.loop = loop,
+                                  .children = children,
+                                  .fuse_fd = fuse_fd,
+                                  .taken = taken,
+                                  .arg = arg,
+                                  .fd = -1};
+    return notifier;
+}
+
+void notifier_free(struct notifier *notifier)
+{
+    if (notifier) {
+        close_child(notifier);
+        free(notifier);
+    }
+}
+
+void notifier_send(struct notifier *notifier, const void *data, size_t len)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    if (notifier->fd < 0 && notifier->children && start(notifier, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "passing on what the host has changed, ignoring");
+    }
+    if (len <= NOTIFIER_MESSAGE_MAX && notifier->fd >= 0 &&
+        send(notifier->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len) {
+        notifier->on_way++;
+    } else {
+        tell_taken(notifier, 1);
+    }
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the guest's kernel may rely on, and for how long. Folders that the guest has looked into are
+ * watched; what they hold may be relied on for long, since a change is told: as one of the kernel's
+ * notifications (FUSE_NOTIFY_INVAL_INODE, FUSE_NOTIFY_INVAL_ENTRY; linux/fuse.h) among the answers.
+ * What is not watched (too many folders, file systems that other machines change) is relied on
+ * for a short time only. Changes that the guest itself has asked for are not told back.
+ *
+ * The guest says how many notifications it has taken; no more than COHERENCE_CREDIT are on their
+ * way. What does not fit waits; what is too much becomes one notification for each file that is
+ * known.
+ *
+ * Not seen: what a host's program changes through a shared memory map, and through another name of
+ * a file whose folder is not watched. So the attributes of files are asked for again after a
+ * minute, and of those with several names soon.
+ */
+#pragma once
+
+#include <stdint.h>
+#include "base/buf.h"
+#include "mount/nodes.h"
+
+#define COHERENCE_CREDIT 128
+
+/* A pseudo-request of the guest agent, whose body is a u64: so many notifications were taken. */
+#define COHERENCE_ACK_OPCODE 0x4c4d0002u
+
+struct coherence;
+
+struct coherence_validity { /* milliseconds */
+    uint32_t entry, attributes;
+};
+
+/*
+ * @nodes is borrowed, and tells here what is gone. @short_ms: for what is not watched; 0: nothing
+ * is ever to be relied on, so nothing is watched.
+ */
+struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms);
+void coherence_free(struct coherence *coherence);
+SCOPED_PTR(struct coherence, coherence_free)
+/* Readable: coherence_run() is due. -1: never. */
+int coherence_fd(const struct coherence *coherence);
+
+/* The guest begins anew, and knows nothing. */
+void coherence_reset(struct coherence *coherence);
+/*
+ * It has another connection: what was on its way is told again, and so is what was not watched
+ * meanwhile. coherence_run() is due.
+ */
+void coherence_restart(struct coherence *coherence);
+/* The guest looks into the folder @dir: it is watched from now on, if that can be. */
+void coherence_look(struct coherence *coherence, struct node *dir);
+/* How long @node with @nlink names, found in @dir (NULL: by itself), may be relied on. */
+struct coherence_validity coherence_validity(const struct coherence *coherence,
+                                             const struct node *dir, const struct node *node,
+                                             uint64_t nlink);
+/* Tells what has happened, by notifications appended to @out. */
+void coherence_run(struct coherence *coherence, struct buf *out);
+/*
+ * Around what the guest has asked for: what happens in between at @name of @dir, or to @node, is
+ * its own doing. Each may be NULL.
+ */
+void coherence_begin_own(struct coherence *coherence, struct buf *out);
+void coherence_end_own(struct coherence *coherence, const struct node *dir, const char *name,
+                       const struct node *dir2, const char *name2, const struct node *node,
+                       struct buf *out);
+/* The guest has taken @count more. */
+void coherence_acked(struct coherence *coherence, uint64_t count, struct buf *out);
