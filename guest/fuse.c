@@ -92,12 +92,15 @@ static void end_stream(struct fuse *fuse)
 static void on_device_readable(int fd, short revents, void *arg)
 {
     struct fuse *fuse = arg;
-    ssize_t n = 0;
+    unsigned reads = 0;
+    ssize_t n;
 
-    for (int i = 0; i < READS_MAX && n >= 0 && fuselog_has_room(fuse->log); i++) {
+    do {
         n = fuselog_read(fuse->log, fd);
         n = n == -EINTR || n == -ENOENT ? 0 : n; /* a request that was taken back */
-    }
+        /* Who works alone asks once at a time: a look for more would cost it time. */
+    } while (n >= 0 && ++reads < READS_MAX && fuselog_count(fuse->log) > 1 &&
+             fuselog_has_room(fuse->log));
     if (n < 0 && n != -EAGAIN) {
         log_debug("the mount at '%s' ends: %s", fuselog_mount(fuse->log)->point, strerror((int)-n));
         end_stream(fuse);

@@ -23,6 +23,7 @@
 
 #define PORTS_DIR     "/sys/class/virtio-ports"
 #define READ_SIZE     (128u << 10) /* bytes before other events of the loop get their turn */
+#define PORT_PAGE     4096         /* what virtio_console gives in one read */
 #define BUSY_RETRY_MS 200
 #define PORT_NAME_MAX 128
 
@@ -176,7 +177,8 @@ static void removed(struct transport *t)
 
 /*
  * Fills the buffer: a read of a virtio port gives a page at most, and what is handed up in large
- * pieces has its frames whole in them, which then need no copy. Returns how many bytes; 0 with
+ * pieces has its frames whole in them, which then need no copy. Less than a page is the end of
+ * something, behind which there is mostly nothing more. Returns how many bytes; 0 with
  * *ret_error 0 at the end, else with an errno.
  */
 static size_t read_turn(struct transport *t, int *ret_error)
@@ -184,7 +186,8 @@ static size_t read_turn(struct transport *t, int *ret_error)
     size_t got = 0;
     ssize_t n = 1;
 
-    while (n > 0 && got < READ_SIZE && (got == 0 || t->kind == TRANSPORT_VIRTIO)) {
+    while (n > 0 && got < READ_SIZE &&
+           (got == 0 || (t->kind == TRANSPORT_VIRTIO && n >= PORT_PAGE))) {
         n = read(t->fd, t->buffer + got, READ_SIZE - got);
         got += (size_t)MAX(n, 0);
     }

@@ -154,6 +154,15 @@ static int answer_entry(struct job *job, struct node *dir, const char *name)
 
 /* --- life --- */
 
+static void say_unkept(int r)
+{
+    if (r < 0) {
+        log_warn("the state of the mount cannot be kept: %s; it will not survive the death of its "
+                 "server, ignoring",
+                 strerror(-r));
+    }
+}
+
 #define WANTED                                                                                     \
     (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |              \
      FUSE_PARALLEL_DIROPS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_CACHE_SYMLINKS | \
@@ -186,9 +195,7 @@ static int serve_init(struct job *job)
     coherence_reset(server->coherence);
     server->session = (struct journal_session){.minor = body.minor, .flags = body.flags};
     if (server->journal) {
-        journal_rewrite_begin(server->journal);
-        journal_put_session(server->journal, &server->session);
-        journal_rewrite_end(server->journal);
+        say_unkept(journal_restart(server->journal, &server->session));
     }
     return answer(job, &body, sizeof(body));
 }
@@ -1136,11 +1143,7 @@ static void flush_journal(struct fuse_server *server)
     r = journal_is_long(server->journal, nodes_count(server->nodes))
             ? (save_all(server), 0)
             : journal_flush(server->journal);
-    if (r < 0) {
-        log_warn("the state of the mount cannot be kept: %s; it will not survive the death of "
-                 "its server, ignoring",
-                 strerror(-r));
-    }
+    say_unkept(r);
 }
 
 static void serve(struct fuse_server *server, const struct fuse_request *req,

@@ -444,3 +444,12 @@ int journal_rewrite_end(struct journal *journal)
     journal->error = journal->fd < 0 ? -errno : 0;
     return journal->error;
 }
+
+int journal_restart(struct journal *journal, const struct journal_session *session)
+{
+    memset(journal->recent, 0, JOURNAL_RECENT * sizeof(journal->recent[0]));
+    journal->next = 0;
+    journal->session = *session;
+    journal_rewrite_begin(journal);
+    return journal_rewrite_end(journal);
+}

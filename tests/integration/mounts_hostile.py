@@ -351,6 +351,12 @@ def a_request_that_comes_again_is_not_done_again(program):
     assert error == 0 and third == first, "another process does not know it"
     node = struct.unpack_from("=Q", first)[0]
     assert s.lookup(node, b"none")[0] == errno.ENOENT, "nor the node"
+    again = s.unique - 2
+    s.sock.close()
+    s.connect()  # another boot of the guest, whose requests count from the start
+    s.unique = again - 2
+    assert s.call(MKDIR, 1, struct.pack("=II", 0o755, 0) + b"later\0")[0] == 0
+    assert os.path.isdir(f"{s.shared}/later"), "a request of another boot was taken for an older one"
     s.intact()
     s.end()
 
