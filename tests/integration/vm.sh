@@ -36,7 +36,12 @@ start_again() {
     limactl --tty=false start --timeout "${BOOT}s" a
 }
 
+SHARED=$TMP/shared
+SEEN="/home/tester.guest/shared folder"
+
 write_template() {
+    mkdir -p "$SHARED"
+    echo "from the host" >"$SHARED/file"
     cat >"$TMP/a.yaml" <<YAML
 images:
 - location: image:debian-12
@@ -44,6 +49,13 @@ images:
 cpus: 2
 memory: 1GiB
 disk: 6GiB
+mounts:
+- location: "$TMP/shared"
+  mountPoint: "{{.Home}}/shared folder"
+  writable: true
+- location: "$TMP/shared"
+  mountPoint: /mnt/by-9p
+  type: 9p
 user:
   name: tester
   comment: "Tester of 'odd' \\"names\\""
@@ -58,6 +70,7 @@ provision:
 - mode: system
   script: |
     #!/bin/bash
+    cp "/home/tester.guest/shared folder/file" /var/tmp/copied-from-the-host
     echo "\$(id -un) \$PARAM_word" >/var/tmp/system-script
 - mode: user
   script: |
@@ -241,6 +254,91 @@ test_nobody_in_the_guest_reaches_a_control_interface() {
     find "$DIR" -type s ! -perm 600 >"$TMP/out"
     is ''
     [ "$(stat -c %a "$DIR")" = 700 ]
+}
+
+test_folders_of_the_host_are_mounted_before_the_scripts_run() {
+    [ "$(guest cat /var/tmp/copied-from-the-host)" = "from the host" ]
+    [ "$(guest cat "$SEEN/file")" = "from the host" ]
+    [ "$(guest stat -c %U "$SEEN/file")" = tester ]
+    [ "$(guest cat /mnt/by-9p/file)" = "from the host" ]
+    expect 1 guest sudo touch /mnt/by-9p/new
+    guest sh -c 'echo "from the guest" >"$1/new"' sh "$SEEN"
+    [ "$(cat "$SHARED/new")" = "from the guest" ]
+    echo changed >"$SHARED/file"
+    [ "$(guest cat "$SEEN/file")" = changed ]
+    expect 0 limactl mounts a
+    has out "$SEEN"
+    lacks out failed
+}
+
+test_the_mounted_folder_is_a_file_system() {
+    cp "$here/mounts_posix.py" "$SHARED/"
+    mkdir "$SHARED/posix"
+    cat >"$SHARED/posix.sh" <<-'SH'
+	# The tests compare two views of a folder; the guest has but one of this one.
+	exec python3 "$1/mounts_posix.py" "$1/posix" "$1/posix"
+	SH
+    guest sudo sh "$SEEN/posix.sh" "$SEEN" >"$TMP/tap"
+    cat "$TMP/tap"
+    ! grep -q '^not ok' "$TMP/tap"
+    grep -c '^ok' "$TMP/tap" | grep -qx "$(sed -n 's/^1\.\.//p' "$TMP/tap")"
+}
+
+# 60 MB with an fsync each MB, while everything that carries them is killed in turn.
+test_a_program_that_writes_notices_no_death() {
+    local pid digest
+
+    cat >"$SHARED/write.py" <<-'PYTHON'
+	import hashlib, os, sys, time
+	digest = hashlib.sha256()
+	with open(sys.argv[1] + "/written", "wb", buffering=0) as f:
+	    for i in range(60):
+	        block = os.urandom(1 << 20)
+	        assert f.write(block) == len(block)
+	        os.fsync(f.fileno())
+	        digest.update(block)
+	        print(i, flush=True)
+	        time.sleep(0.1)
+	print("digest", digest.hexdigest(), flush=True)
+	PYTHON
+    guest sh -c 'cd /; setsid nohup python3 "$1/write.py" "$1" >"$1/progress" 2>&1 </dev/null &' sh "$SEEN"
+    wait_line "$SHARED/progress" '^3$' 60
+    guest sudo pkill -KILL -x lima-guestagent || true
+    wait_line "$SHARED/progress" '^12$' 60
+    pkill -KILL -f "lima-fileserver --source $SHARED "
+    wait_line "$SHARED/progress" '^20$' 60
+    pid=$(cat "$DIR/ha.pid")
+    kill -KILL "$pid"
+    wait_gone "$pid" 10
+    start_again
+    wait_line "$SHARED/progress" '^30$' 60
+    pid=$(cat "$DIR/qemu.pid")
+    kill -STOP "$pid"
+    expect 0 limactl mounts a
+    kill -CONT "$pid"
+    wait_line "$SHARED/progress" '^digest' 120
+    digest=$(sed -n 's/^digest //p' "$SHARED/progress")
+    [ "$digest" = "$(sha256sum <"$SHARED/written" | cut -d' ' -f1)" ] || fail "$(cat "$SHARED/progress")"
+    expect 0 limactl mounts a
+    lacks out failed
+}
+
+test_a_mount_is_there_within_half_a_second_and_goes_without_a_trace() {
+    local began taken
+
+    mkdir "$TMP/added"
+    echo added >"$TMP/added/file"
+    for _ in 1 2 3 4 5; do
+        began=$(now)
+        limactl mounts add a "$TMP/added:/mnt/added" --temporary
+        taken=$(($(now) - began))
+        echo "added in $taken ms"
+        [ "$(guest cat /mnt/added/file)" = added ]
+        limactl mounts remove a /mnt/added
+    done
+    expect 1 guest cat /mnt/added/file
+    expect 1 guest grep /mnt/added /proc/mounts
+    [ "$(pgrep -fc "lima-fileserver --source $TMP/added ")" -eq 0 ]
 }
 
 test_a_killed_host_agent_is_replaced_without_a_reboot() {
@@ -454,6 +552,10 @@ run_tests \
     test_a_listener_is_forwarded_as_long_as_it_listens \
     test_a_thousand_connections_leave_nothing_behind \
     test_nobody_in_the_guest_reaches_a_control_interface \
+    test_folders_of_the_host_are_mounted_before_the_scripts_run \
+    test_the_mounted_folder_is_a_file_system \
+    test_a_program_that_writes_notices_no_death \
+    test_a_mount_is_there_within_half_a_second_and_goes_without_a_trace \
     test_a_killed_host_agent_is_replaced_without_a_reboot \
     test_forwards_go_over_ssh_if_that_is_wanted \
     test_stop_powers_the_guest_down \

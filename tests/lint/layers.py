@@ -43,6 +43,7 @@ DOORS = {
     "agent/": ["host/cmd/hostagent.c"],
     "mux/internal.h": [],
     "agent/internal.h": [],
+    "mount/fuse_internal.h": [],
 }
 
 # What the build makes, and who may see it.

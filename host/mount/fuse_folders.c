@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names: looked up, listed, made, changed and removed. */
+#include "mount/fuse_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "base/alloc.h"
+
+#define STREAM_BUF 32768
+
+/* --- looking --- */
+
+int fuse_serve_lookup(struct fuse_job *job)
+{
+    coherence_look(job->server->coherence, job->node);
+    return fuse_answer_entry(job, job->node, job->req->name);
+}
+
+int fuse_serve_getattr(struct fuse_job *job)
+{
+    struct node_stat st;
+    int r = nodes_stat(job->server->nodes, job->node, &st);
+
+    return r < 0 ? r : fuse_answer_attr(job, &st);
+}
+
+int fuse_serve_readlink(struct fuse_job *job)
+{
+    char target[PATH_MAX];
+    int fd = nodes_path_fd(job->server->nodes, job->node);
+    ssize_t n = fd < 0 ? 0 : readlinkat(fd, "", target, sizeof(target));
+
+    if (fd < 0) {
+        return fd;
+    }
+    return n < 0 ? (errno == ENOENT ? -EINVAL : -errno) : fuse_answer(job, target, (size_t)n);
+}
+
+int fuse_serve_statfs(struct fuse_job *job)
+{
+    struct fuse_statfs_out body = {0};
+    int fd = nodes_path_fd(job->server->nodes, job->node);
+    struct statfs fs;
+
+    if (fd < 0) {
+        return fd;
+    }
+    if (fstatfs(fd, &fs) < 0) {
+        return -errno;
+    }
+    body.st = (struct fuse_kstatfs){.blocks = fs.f_blocks,
+                                    .bfree = fs.f_bfree,
+                                    .bavail = fs.f_bavail,
+                                    .files = fs.f_files,
+                                    .ffree = fs.f_ffree,
+                                    .bsize = (uint32_t)fs.f_bsize,
+                                    .namelen = (uint32_t)fs.f_namelen,
+                                    .frsize = (uint32_t)fs.f_frsize};
+    return fuse_answer(job, &body, sizeof(body));
+}
+
+/* --- folders --- */
+
+struct linux_dirent64 {
+    uint64_t d_ino;
+    int64_t d_off;
+    uint16_t d_reclen;
+    uint8_t d_type;
+    char d_name[];
+};
+
+void fuse_stream_close(struct fuse_stream *stream)
+{
+    if (stream->data) {
+        fd_close(stream->fd);
+        free(stream->data);
+        *stream = (struct fuse_stream){0};
+    }
+}
+
+/* That of @node which stands at @offset, or another that is led there. */
+static int stream_find(struct fuse_server *server, struct node *node, uint64_t offset,
+                       struct fuse_stream **ret)
+{
+    struct fuse_stream *oldest = &server->streams[0];
+    int path_fd, fd;
+
+    for (size_t i = 0; i < FUSE_STREAMS; i++) {
+        struct fuse_stream *stream = &server->streams[i];
+
+        if (offset && stream->node == node->id && stream->generation == node->generation &&
+            stream->at == offset) {
+            stream->used = ++server->clock;
+            *ret = stream;
+            return 0;
+        }
+        oldest = stream->used < oldest->used ? stream : oldest;
+    }
+    path_fd = nodes_path_fd(server->nodes, node);
+    fd = path_fd < 0 ? path_fd : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) {
+        return fd;
+    }
+    if (offset && lseek(fd, (off_t)offset, SEEK_SET) < 0) {
+        int r = -errno;
+
+        close(fd);
+        return r;
+    }
+    fuse_stream_close(oldest);
+    *oldest = (struct fuse_stream){.node = node->id,
+                                   .generation = node->generation,
+                                   .fd = fd,
+                                   .used = ++server->clock,
+                                   .at = offset,
+                                   .data = xmalloc(STREAM_BUF)};
+    *ret = oldest;
+    return 0;
+}
+
+/* The next entry; 0: there is none. */
+static int stream_peek(struct fuse_stream *stream, const struct linux_dirent64 **ret)
+{
+    if (stream->pos == stream->len) {
+        long n = syscall(SYS_getdents64, stream->fd, stream->data, STREAM_BUF);
+
+        if (n <= 0) {
+            return n < 0 ? -errno : 0;
+        }
+        stream->pos = 0;
+        stream->len = (size_t)n;
+    }
+    *ret = (const struct linux_dirent64 *)(stream->data + stream->pos);
+    return 1;
+}
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* False: no room. What has gone since is passed over; what cannot be looked at has no attributes.
+ */
+static bool put_entry(struct fuse_job *job, size_t begin, size_t max,
+                      const struct linux_dirent64 *entry)
+{
+    struct fuse_entry_out plus = {0};
+    bool wants_plus = job->req->opcode == FUSE_READDIRPLUS;
+    size_t need = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + strlen(entry->d_name) +
+                                    (wants_plus ? sizeof(plus) : 0));
+    uint64_t ino = entry->d_ino;
+
+    if (job->out->len - begin + need > max) {
+        return false;
+    }
+    if (wants_plus && !is_dots(entry->d_name)) {
+        int r = fuse_enter(job, job->node, entry->d_name, &plus, NULL);
+
+        if (r == -ENOENT) {
+            return true;
+        }
+        ino = r < 0 ? ino : plus.attr.ino;
+    }
+    return fuse_put_dirent(job->out, begin, max, wants_plus ? &plus : NULL, ino,
+                           (uint64_t)entry->d_off, entry->d_type, entry->d_name);
+}
+
+int fuse_serve_readdir(struct fuse_job *job)
+{
+    const struct fuse_read_in *in = job->req->arg;
+    size_t max = MIN(in->size, FUSE_WRITE_MAX) + sizeof(struct fuse_out_header);
+    const struct linux_dirent64 *entry = NULL;
+    struct fuse_stream *stream = NULL;
+    size_t begin;
+    int r;
+
+    coherence_look(job->server->coherence, job->node);
+    r = stream_find(job->server, job->node, in->offset, &stream);
+    if (r < 0) {
+        return r;
+    }
+    begin = fuse_reply_begin(job->out, job->req->unique);
+    while ((r = stream_peek(stream, &entry)) > 0 && put_entry(job, begin, max, entry)) {
+        stream->at = (uint64_t)entry->d_off;
+        stream->pos += entry->d_reclen;
+    }
+    if (r < 0 && job->out->len - begin == sizeof(struct fuse_out_header)) {
+        buf_truncate(job->out, begin);
+        return r;
+    }
+    fuse_reply_end(job->out, begin);
+    return 0;
+}
+
+/* --- making, naming, removing --- */
+
+int fuse_serve_mknod(struct fuse_job *job)
+{
+    const struct fuse_mknod_in *in = job->req->arg;
+    int fd = nodes_path_fd(job->server->nodes, job->node);
+    mode_t type = in->mode & S_IFMT;
+    int r;
+
+    if (fd < 0) {
+        return fd;
+    }
+    if (type != S_IFREG && type != S_IFIFO && type != S_IFSOCK) {
+        return -EPERM; /* devices of the host are none of the guest's business */
+    }
+    r = fuse_made(job, mknodat(fd, job->req->name, in->mode & ~in->umask, 0), EEXIST);
+    return r < 0 ? r : fuse_answer_entry(job, job->node, job->req->name);
+}
+
+int fuse_serve_mkdir(struct fuse_job *job)
+{
+    const struct fuse_mkdir_in *in = job->req->arg;
+    int fd = nodes_path_fd(job->server->nodes, job->node);
+    int r;
+
+    if (fd < 0) {
+        return fd;
+    }
+    r = fuse_made(job, mkdirat(fd, job->req->name, in->mode & 07777 & ~in->umask), EEXIST);
+    if (r == 0 && in->mode & S_ISVTX) { /* mkdir(2) may leave it out */
+        fchmodat(fd, job->req->name, in->mode & 07777 & ~in->umask, 0);
+    }
+    return r < 0 ? r : fuse_answer_entry(job, job->node, job->req->name);
+}
+
+int fuse_serve_symlink(struct fuse_job *job)
+{
+    int fd = nodes_path_fd(job->server->nodes, job->node);
+    int r;
+
+    if (fd < 0) {
+        return fd;
+    }
+    r = fuse_made(job, symlinkat(job->req->name2, fd, job->req->name), EEXIST);
+    return r < 0 ? r : fuse_answer_entry(job, job->node, job->req->name);
+}
+
+/* Somebody else has made it in between: as open(2) without O_EXCL. */
+static int open_existing(struct fuse_job *job, struct node *node, uint32_t flags)
+{
+    int fd =
+        S_ISREG(node->mode) && flags & O_TRUNC ? nodes_io_fd(job->server->nodes, node, true) : 0;
+
+    return fd < 0 ? fd : fd > 0 && ftruncate(fd, 0) < 0 ? -errno : 0;
+}
+
+int fuse_serve_create(struct fuse_job *job)
+{
+    const struct fuse_create_in *in = job->req->arg;
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out open;
+    } body = {.open.open_flags = FOPEN_KEEP_CACHE};
+    struct fuse_server *server = job->server;
+    int dir_fd = nodes_path_fd(server->nodes, job->node);
+    bool exclusive = in->flags & O_EXCL && !server->again;
+    struct node *node;
+    int fd, r;
+
+    if (dir_fd < 0) {
+        return dir_fd;
+    }
+    fd = tree_open_at(server->tree, dir_fd, job->req->name, O_RDWR | O_CREAT | O_EXCL,
+                      in->mode & 07777 & ~in->umask);
+    if (fd < 0 && (fd != -EEXIST || exclusive)) {
+        return fd;
+    }
+    r = fuse_enter(job, job->node, job->req->name, &body.entry, &node);
+    if (r < 0) {
+        fd_close(fd);
+        return r;
+    }
+    if (fd >= 0) {
+        nodes_give_io_fd(server->nodes, node, fd, true);
+    } else if (!server->again) {
+        r = open_existing(job, node, in->flags);
+    }
+    return r < 0 ? r : fuse_answer(job, &body, sizeof(body));
+}
+
+/* A name that goes: the file behind it stays reachable while the kernel knows it. */
+static void pin_at(struct fuse_job *job, int dir_fd, const char *name)
+{
+    struct node_stat st;
+    struct node *node;
+
+    if (nodes_stat_at(job->server->nodes, dir_fd, name, &st) == 0) {
+        node = nodes_find_file(job->server->nodes, &st);
+        if (node) {
+            nodes_pin(job->server->nodes, node);
+        }
+    }
+}
+
+static int remove_name(struct fuse_job *job, int flags)
+{
+    int fd = nodes_path_fd(job->server->nodes, job->node);
+    int r;
+
+    if (fd < 0) {
+        return fd;
+    }
+    pin_at(job, fd, job->req->name);
+    fd = nodes_path_fd(job->server->nodes, job->node);
+    if (fd < 0) {
+        return fd;
+    }
+    r = fuse_made(job, unlinkat(fd, job->req->name, flags), ENOENT);
+    return r < 0 ? r : fuse_answer(job, NULL, 0);
+}
+
+int fuse_serve_unlink(struct fuse_job *job)
+{
+    return remove_name(job, 0);
+}
+
+int fuse_serve_rmdir(struct fuse_job *job)
+{
+    return remove_name(job, AT_REMOVEDIR);
+}
+
+static int rename_to(struct fuse_job *job, uint64_t new_dir, uint32_t flags)
+{
+    struct nodes *nodes = job->server->nodes;
+    struct node *to = nodes_find(nodes, new_dir);
+    const char *name = job->req->name, *new_name = job->req->name2;
+    struct node_stat st, other;
+    struct node *moved = NULL, *swapped = NULL;
+    int from_fd, to_fd, r;
+
+    if (!to || !tree_is_name(new_name)) {
+        return to ? -EINVAL : -ESTALE;
+    }
+    if (flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+        return -EINVAL; /* a white-out is a device, which the guest does not make */
+    }
+    to_fd = nodes_path_fd(nodes, to);
+    if (to_fd < 0) {
+        return to_fd;
+    }
+    if (flags & RENAME_EXCHANGE) {
+        swapped = nodes_stat_at(nodes, to_fd, new_name, &other) == 0
+                      ? nodes_find_file(nodes, &other)
+                      : NULL;
+    } else {
+        pin_at(job, to_fd, new_name);
+    }
+    from_fd = nodes_path_fd(nodes, job->node);
+    if (from_fd < 0) {
+        return from_fd;
+    }
+    if (nodes_stat_at(nodes, from_fd, name, &st) == 0) {
+        moved = nodes_find_file(nodes, &st);
+    }
+    to_fd = nodes_path_fd(nodes, to);
+    if (to_fd < 0) {
+        return to_fd;
+    }
+    r = fuse_made(job, renameat2(from_fd, name, to_fd, new_name, flags), ENOENT);
+    if (r < 0) {
+        return r;
+    }
+    if (moved) {
+        nodes_renamed(nodes, moved, to, new_name);
+    }
+    if (swapped && swapped != moved) {
+        nodes_renamed(nodes, swapped, job->node, name);
+    }
+    return fuse_answer(job, NULL, 0);
+}
+
+int fuse_serve_rename(struct fuse_job *job)
+{
+    return rename_to(job, ((const struct fuse_rename_in *)job->req->arg)->newdir, 0);
+}
+
+int fuse_serve_rename2(struct fuse_job *job)
+{
+    const struct fuse_rename2_in *in = job->req->arg;
+
+    return rename_to(job, in->newdir, in->flags);
+}
+
+int fuse_serve_link(struct fuse_job *job)
+{
+    const struct fuse_link_in *in = job->req->arg;
+    struct nodes *nodes = job->server->nodes;
+    struct node *old = nodes_find(nodes, in->oldnodeid);
+    char path[TREE_FD_PATH_MAX];
+    int old_fd = old ? nodes_path_fd(nodes, old) : -ESTALE;
+    int dir_fd, r;
+
+    if (old_fd < 0) {
+        return old_fd;
+    }
+    tree_fd_path(old_fd, path);
+    dir_fd = nodes_path_fd(nodes, job->node);
+    if (dir_fd < 0) {
+        return dir_fd;
+    }
+    r = fuse_made(job, linkat(AT_FDCWD, path, dir_fd, job->req->name, AT_SYMLINK_FOLLOW), EEXIST);
+    return r < 0 ? r : fuse_answer_entry(job, job->node, job->req->name);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What files look like to the guest. */
+#include "mount/fuse_internal.h"
+
+#include <errno.h>
+#include <sys/sysmacros.h>
+
+static void fill_attr(const struct fuse_server *server, const struct node_stat *st,
+                      struct fuse_attr *attr)
+{
+    *attr = (struct fuse_attr){
+        .ino = st->st.st_ino,
+        .size = (uint64_t)st->st.st_size,
+        .blocks = (uint64_t)st->st.st_blocks,
+        .atime = (uint64_t)st->st.st_atim.tv_sec,
+        .mtime = (uint64_t)st->st.st_mtim.tv_sec,
+        .ctime = (uint64_t)st->st.st_ctim.tv_sec,
+        .atimensec = (uint32_t)st->st.st_atim.tv_nsec,
+        .mtimensec = (uint32_t)st->st.st_mtim.tv_nsec,
+        .ctimensec = (uint32_t)st->st.st_ctim.tv_nsec,
+        .mode = st->st.st_mode,
+        .nlink = (uint32_t)st->st.st_nlink,
+        .uid = server->uid,
+        .gid = server->gid,
+        .rdev = (uint32_t)makedev(major(st->st.st_rdev), minor(st->st.st_rdev)),
+        .blksize = (uint32_t)st->st.st_blksize,
+    };
+}
+
+/* @dir: the folder it was found in. */
+static void fill_entry(const struct fuse_server *server, const struct node *dir,
+                       const struct node *node, const struct node_stat *st,
+                       struct fuse_entry_out *entry)
+{
+    struct coherence_validity valid =
+        coherence_validity(server->coherence, dir, node, st->st.st_nlink);
+
+    *entry = (struct fuse_entry_out){.nodeid = node->id,
+                                     .generation = node->generation,
+                                     .entry_valid = valid.entry / 1000,
+                                     .attr_valid = valid.attributes / 1000,
+                                     .entry_valid_nsec = valid.entry % 1000 * 1000000,
+                                     .attr_valid_nsec = valid.attributes % 1000 * 1000000};
+    fill_attr(server, st, &entry->attr);
+}
+
+int fuse_answer(struct fuse_job *job, const void *body, size_t len)
+{
+    fuse_reply(job->out, job->req->unique, body, len);
+    return 0;
+}
+
+int fuse_answer_attr(struct fuse_job *job, const struct node_stat *st)
+{
+    struct coherence_validity valid =
+        coherence_validity(job->server->coherence, NULL, job->node, st->st.st_nlink);
+    struct fuse_attr_out body = {.attr_valid = valid.attributes / 1000,
+                                 .attr_valid_nsec = valid.attributes % 1000 * 1000000};
+
+    fill_attr(job->server, st, &body.attr);
+    return fuse_answer(job, &body, sizeof(body));
+}
+
+int fuse_enter(struct fuse_job *job, struct node *dir, const char *name, struct fuse_entry_out *ret,
+               struct node **ret_node)
+{
+    struct fuse_server *server = job->server;
+    struct node_stat st;
+    struct node *node;
+    int dir_fd = nodes_path_fd(server->nodes, dir);
+    int r = dir_fd < 0 ? dir_fd : nodes_stat_at(server->nodes, dir_fd, name, &st);
+
+    r = r < 0 ? r : nodes_enter(server->nodes, dir, name, &st, &node);
+    if (r < 0) {
+        return r;
+    }
+    fill_entry(server, dir, node, &st, ret);
+    if (ret_node) {
+        *ret_node = node;
+    }
+    return 0;
+}
+
+int fuse_answer_entry(struct fuse_job *job, struct node *dir, const char *name)
+{
+    struct fuse_entry_out body;
+    int r = fuse_enter(job, dir, name, &body, NULL);
+
+    return r < 0 ? r : fuse_answer(job, &body, sizeof(body));
+}
+
+int fuse_made(const struct fuse_job *job, int r, int error)
+{
+    return r < 0 && errno == error && job->server->again ? 0 : r < 0 ? -errno : 0;
+}
