@@ -80,6 +80,7 @@ struct mounts {
     struct mounts_options options;
     struct mount *list; /* by mount point */
     size_t count;
+    char *boot_id;              /* of the last session; NULL: none yet */
     bool guest_ready;           /* of this session */
     struct peer_mount *settled; /* the call */
     bool is_settled;            /* was told */
@@ -478,6 +479,20 @@ static void next_step(struct mounts *mounts)
     settle(mounts);
 }
 
+void mounts_connected(struct mounts *mounts, const char *boot_id)
+{
+    if (mounts->boot_id && strcmp(mounts->boot_id, boot_id) == 0) {
+        return;
+    }
+    free(mounts->boot_id);
+    mounts->boot_id = xstrdup(boot_id);
+    for (struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->state == STATE_UNMOUNTED) {
+            mount->state = STATE_WAITING;
+        }
+    }
+}
+
 void mounts_guest_ready(struct mounts *mounts)
 {
     if (mounts->guest_ready) {
@@ -490,7 +505,7 @@ void mounts_guest_ready(struct mounts *mounts)
         return;
     }
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->state == STATE_FAILED || mount->state == STATE_UNMOUNTED) {
+        if (mount->state == STATE_FAILED) {
             mount->state = STATE_WAITING;
         }
     }
@@ -573,6 +588,7 @@ void mounts_free(struct mounts *mounts)
         }
         mount_free(mounts->list);
     }
+    free(mounts->boot_id);
     free(mounts);
 }
 

@@ -44,6 +44,7 @@ static void on_peer_connected(const struct peer_info *info, void *arg)
     log_debug("guest agent %s on %s, kernel %s, boot %s", info->agent_version, info->os,
               info->kernel, info->boot_id);
     carrier_peer_changed(a->carrier, info->boot_id);
+    mounts_connected(a->mounts, info->boot_id);
     guest_connected(a->guest, info);
     resolver_connected(a->resolver);
     if (a->running) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "util/path.h"
 
+#define LIBEXEC_DIR "libexec/lima"
+
 #include <limits.h>
 #include <pwd.h>
 #include <stdarg.h>
@@ -164,18 +166,29 @@ int path_cache(char **ret, struct error *err)
     return 0;
 }
 
+/* Of the program @exe, which lies in <prefix>/bin or <prefix>/libexec/lima. Caller frees. */
+static char *prefix_of(const char *exe)
+{
+    scoped(free) char *dir = path_dir(exe);
+    size_t len = strlen(dir), own = strlen("/" LIBEXEC_DIR);
+
+    if (len > own && strcmp(dir + len - own, "/" LIBEXEC_DIR) == 0) {
+        return xstrndup(dir, len - own);
+    }
+    return path_dir(dir);
+}
+
 /* @name below the folder in the environment variable @env, else below <prefix>/@dir. */
 static char *beside_binary(const char *env, const char *dir, const char *name)
 {
     const char *override = getenv(env);
-    scoped(free) char *exe = NULL, *bin = NULL, *prefix = NULL;
+    scoped(free) char *exe = NULL, *prefix = NULL;
 
     if (override && *override) {
         return path_join(override, name, NULL);
     }
     exe = realpath("/proc/self/exe", NULL);
-    bin = path_dir(exe ? exe : "/usr/local/bin/limactl");
-    prefix = path_dir(bin);
+    prefix = prefix_of(exe ? exe : "/usr/local/bin/limactl");
     return path_join(prefix, dir, name, NULL);
 }
 
@@ -186,7 +199,7 @@ char *path_share(const char *name)
 
 char *path_libexec(const char *name)
 {
-    return beside_binary("LIMA_LIBEXECDIR", "libexec/lima", name);
+    return beside_binary("LIMA_LIBEXECDIR", LIBEXEC_DIR, name);
 }
 
 char *path_tilde(const char *path)

@@ -11,11 +11,19 @@ if [ -z "${MOUNTS_NAMESPACE:-}" ]; then
 fi
 . "$(dirname "$0")/lib.sh"
 
-: "${FAKE_QEMU:?}" "${GUESTAGENT:?}" "${FILESERVER:?}"
+: "${FAKE_QEMU:?}" "${GUESTAGENT:?}" "${FILESERVER:?}" "${HOSTAGENT:?}"
 
 export QEMU_SYSTEM_X86_64=$FAKE_QEMU
 export FAKE_QEMU_GUEST=$GUESTAGENT
 HERE=$(dirname "$0")
+
+# As installed, not as built: each program has to find the others.
+mkdir -p "$TMP/prefix/bin" "$TMP/prefix/libexec/lima" "$TMP/prefix/share/lima"
+cp "$LIMACTL" "$TMP/prefix/bin/limactl"
+cp -RL "$(dirname "$LIMACTL")/../share/lima/." "$TMP/prefix/share/lima/"
+cp "$HOSTAGENT" "$TMP/prefix/libexec/lima/lima-hostagent"
+cp "$FILESERVER" "$TMP/prefix/libexec/lima/lima-fileserver"
+LIMACTL=$TMP/prefix/bin/limactl
 SHARED=$TMP/shared
 SEEN=$TMP/guest/seen
 READ_ONLY="$TMP/guest/read only"

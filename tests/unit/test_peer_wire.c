@@ -9,6 +9,7 @@
 #include <pb_encode.h>
 #include "guest.pb-c.h"
 #include "guest.pb.h"
+#include "mux/delimited.h"
 #include "peer/wire.h"
 
 /* A C string of @size bytes with its NUL. */
@@ -315,6 +316,68 @@ static void test_how_dns_is_redirected_is_one_of_the_words_we_know(void **state)
     }
     assert_int_equal(wire_redirected_decode((const uint8_t *)"\xff", 1, &(const char *){NULL}),
                      -EBADMSG);
+}
+
+/* The message behind its length. */
+static const uint8_t *body_of(const struct buf *out, size_t *ret_len)
+{
+    struct delimited splitter = DELIMITED_INIT(16384);
+    const uint8_t *body = NULL;
+    size_t used;
+
+    assert_int_equal(
+        delimited_next(&splitter, (const uint8_t *)out->data, out->len, &used, &body, ret_len), 1);
+    return body;
+}
+
+static void test_a_mount_is_asked_for_as_the_guest_reads_it(void **state)
+{
+    const struct peer_mount_request request = {.kind = PEER_MOUNT_9P,
+                                               .tag = "lima-0123456789abcdef",
+                                               .mount_point = "/mnt/new\nline \xff",
+                                               .options = "trans=virtio",
+                                               .user = "me",
+                                               .writable = true,
+                                               .id = {1, 2, 3}};
+    scoped(free) lima_guest_v1_MountRequest *got = xnew(lima_guest_v1_MountRequest);
+    lima_guest_v1_UnmountRequest removed = lima_guest_v1_UnmountRequest_init_zero;
+    scoped(buf_done) struct buf out = BUF_INIT, removal = BUF_INIT;
+    pb_istream_t stream;
+    size_t len;
+    const uint8_t *body;
+
+    wire_put_mount_request(&out, &request);
+    body = body_of(&out, &len);
+    stream = pb_istream_from_buffer(body, len);
+    assert_true(pb_decode(&stream, lima_guest_v1_MountRequest_fields, got));
+    assert_int_equal(got->kind, lima_guest_v1_MountRequest_Kind_VIRTIO_9P);
+    assert_string_equal(got->tag, request.tag);
+    assert_int_equal(got->mount_point.size, strlen(request.mount_point));
+    assert_memory_equal(got->mount_point.bytes, request.mount_point, got->mount_point.size);
+    assert_string_equal(got->options, "trans=virtio");
+    assert_string_equal(got->user, "me");
+    assert_true(got->writable);
+    assert_int_equal(got->id.size, PEER_MOUNT_ID_LEN);
+    wire_put_unmount_request(&removal, "lima-x", true);
+    body = body_of(&removal, &len);
+    stream = pb_istream_from_buffer(body, len);
+    assert_true(pb_decode(&stream, lima_guest_v1_UnmountRequest_fields, &removed));
+    assert_string_equal(removed.tag, "lima-x");
+    assert_true(removed.lazy);
+}
+
+static void test_what_was_mounted_is_read(void **state)
+{
+    lima_guest_v1_Mounted message = {.resumed = true, .uid = 501, .gid = 1000};
+    struct peer_mounted got;
+    uint8_t bytes[64];
+    size_t len = nano_encode(lima_guest_v1_Mounted_fields, &message, bytes, sizeof(bytes));
+
+    assert_int_equal(wire_mounted_decode(bytes, len, &got), 0);
+    assert_true(got.resumed);
+    assert_int_equal(got.uid, 501);
+    assert_int_equal(got.gid, 1000);
+    assert_int_equal(wire_mounted_decode((const uint8_t *)"\xff", 1, &got), -EBADMSG);
 }
 
 /* ---- what is checked ---- */
@@ -644,6 +707,8 @@ int main(void)
         T(test_requests_are_what_the_guest_reads),
         T(test_what_a_listener_says_is_checked),
         T(test_how_dns_is_redirected_is_one_of_the_words_we_know),
+        T(test_a_mount_is_asked_for_as_the_guest_reads_it),
+        T(test_what_was_mounted_is_read),
         T(test_the_longest_messages_of_the_guest_are_taken),
         T(test_ports_are_addresses_of_either_family),
         T(test_ports_that_are_none_are_refused),
