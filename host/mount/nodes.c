@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mount/nodes.h"
+#include "mount/nodes_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,28 +10,6 @@
 
 #define FD_MAX_DEFAULT 512
 #define DEVICE_SHIFT   48 /* st_ino of other devices than the root's: their number goes on top */
-#define DEVICES_MAX    256
-
-struct nodes {
-    const struct tree *tree;
-    struct journal *journal; /* NULL: nothing is kept */
-    struct node *root;
-    struct node **by_id; /* [id]; NULL: free */
-    size_t by_id_len, by_id_cap;
-    uint64_t *free_ids;
-    size_t free_count, free_cap;
-    uint64_t generation;
-    struct node **hash; /* a power of two */
-    size_t hash_len;
-    size_t count;
-    struct node *oldest, *newest;
-    size_t fd_count, fd_max;
-    size_t writers;
-    void (*gone)(struct node *node, void *arg); /* NULL: nobody asks */
-    void *gone_arg;
-    uint64_t devices[DEVICES_MAX];
-    size_t device_count;
-};
 
 /* --- identity --- */
 
@@ -140,241 +118,6 @@ int nodes_stat_at(struct nodes *nodes, int dir_fd, const char *name, struct node
     return 0;
 }
 
-/* --- descriptors --- */
-
-static void unlist(struct nodes *nodes, struct node *node)
-{
-    if (!node->listed) {
-        return;
-    }
-    *(node->older ? &node->older->newer : &nodes->oldest) = node->newer;
-    *(node->newer ? &node->newer->older : &nodes->newest) = node->older;
-    node->older = node->newer = NULL;
-    node->listed = false;
-}
-
-static void list_newest(struct nodes *nodes, struct node *node)
-{
-    if (nodes->newest == node) {
-        return;
-    }
-    unlist(nodes, node);
-    node->older = nodes->newest;
-    *(nodes->newest ? &nodes->newest->newer : &nodes->oldest) = node;
-    nodes->newest = node;
-    node->listed = true;
-}
-
-static void drop_fd(struct nodes *nodes, int *fd)
-{
-    if (*fd >= 0) {
-        close(steal_fd(fd));
-        nodes->fd_count--;
-    }
-}
-
-static void drop_io(struct nodes *nodes, struct node *node)
-{
-    if (node->io_fd >= 0 && node->io_writes) {
-        nodes->writers--;
-    }
-    node->io_writes = false;
-    drop_fd(nodes, &node->io_fd);
-}
-
-static void drop_fds(struct nodes *nodes, struct node *node)
-{
-    drop_io(nodes, node);
-    if (!node->pinned) {
-        drop_fd(nodes, &node->path_fd);
-    }
-    if (node->path_fd < 0) {
-        unlist(nodes, node);
-    }
-}
-
-/* Not those of @keep, which is in use, nor the root's. */
-static void make_room(struct nodes *nodes, const struct node *keep)
-{
-    struct node *node = nodes->oldest;
-
-    while (node && nodes->fd_count >= nodes->fd_max) {
-        struct node *newer = node->newer;
-
-        if (node != keep) {
-            drop_fds(nodes, node);
-            if (node->listed) { /* pinned: not to be looked at each time */
-                unlist(nodes, node);
-            }
-        }
-        node = newer;
-    }
-}
-
-static void hold(struct nodes *nodes, struct node *node, int *slot, int fd)
-{
-    make_room(nodes, node);
-    *slot = fd;
-    nodes->fd_count++;
-    list_newest(nodes, node);
-}
-
-static int check_same(struct nodes *nodes, const struct node *node, int fd)
-{
-    struct node_stat st;
-    int r = nodes_stat_at(nodes, fd, "", &st);
-
-    if (r < 0) {
-        return r;
-    }
-    return st.ino == node->ino && st.dev == node->dev && st.born_ns == node->born_ns ? 0 : -ESTALE;
-}
-
-#define DEPTH_MAX 4096
-
-/* Folders on the way are opened from the first that is open, downwards. */
-int nodes_path_fd(struct nodes *nodes, struct node *node)
-{
-    struct node *chain[DEPTH_MAX];
-    size_t depth = 0;
-    int fd, r;
-
-    for (; node->path_fd < 0; node = node->parent) {
-        if (!node->parent || depth == DEPTH_MAX) {
-            return -ESTALE;
-        }
-        chain[depth++] = node;
-    }
-    list_newest(nodes, node);
-    while (depth > 0) {
-        int dir_fd = node->path_fd;
-
-        node = chain[--depth];
-        fd = tree_open_at(nodes->tree, dir_fd, node->name, O_PATH, 0);
-        if (fd < 0) {
-            return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
-        }
-        r = check_same(nodes, node, fd);
-        if (r < 0) {
-            close(fd);
-            return r;
-        }
-        hold(nodes, node, &node->path_fd, fd);
-    }
-    return node->path_fd;
-}
-
-/* A file of ours whose mode forbids us what the guest was allowed when it was opened or made. */
-static int open_against_mode(int path_fd, int flags)
-{
-    char path[TREE_FD_PATH_MAX];
-    struct stat st;
-    int fd;
-
-    if (fstat(path_fd, &st) < 0 || st.st_uid != geteuid()) {
-        return -EACCES;
-    }
-    tree_fd_path(path_fd, path);
-    if (chmod(path, (st.st_mode & 07777) | S_IRUSR | S_IWUSR) < 0) {
-        return -EACCES;
-    }
-    fd = tree_reopen(path_fd, flags);
-    chmod(path, st.st_mode & 07777);
-    return fd;
-}
-
-static int open_io(struct nodes *nodes, struct node *node, bool writing)
-{
-    int flags = writing ? O_RDWR : O_RDONLY;
-    int path_fd = nodes_path_fd(nodes, node);
-    int fd;
-
-    if (path_fd < 0) {
-        return path_fd;
-    }
-    fd = tree_reopen(path_fd, flags);
-    if (fd == -EACCES) {
-        fd = open_against_mode(path_fd, flags);
-    }
-    return fd;
-}
-
-int nodes_io_fd(struct nodes *nodes, struct node *node, bool writing)
-{
-    struct node_stat st;
-    int fd;
-
-    if (!node->mode && nodes_stat(nodes, node, &st) == 0) {
-        node->mode = st.st.st_mode & S_IFMT;
-    }
-    if (!S_ISREG(node->mode)) {
-        return S_ISDIR(node->mode) ? -EISDIR : -EINVAL;
-    }
-    if (node->io_fd >= 0 && (node->io_writes || !writing)) {
-        list_newest(nodes, node);
-        return node->io_fd;
-    }
-    fd = open_io(nodes, node, writing);
-    if (fd < 0) {
-        return fd;
-    }
-    nodes_give_io_fd(nodes, node, fd, writing);
-    return fd;
-}
-
-void nodes_give_io_fd(struct nodes *nodes, struct node *node, int take_fd, bool writes)
-{
-    drop_io(nodes, node);
-    hold(nodes, node, &node->io_fd, take_fd);
-    node->io_writes = writes;
-    nodes->writers += writes;
-}
-
-bool nodes_end_writing(struct nodes *nodes)
-{
-    bool any = nodes->writers > 0;
-
-    for (struct node *node = nodes->newest; node && nodes->writers > 0; node = node->older) {
-        if (!node->io_writes) {
-            continue;
-        }
-        if (node->path_fd < 0) {
-            int fd = tree_reopen(node->io_fd, O_PATH);
-
-            if (fd >= 0) {
-                node->path_fd = fd;
-                nodes->fd_count++;
-            }
-        }
-        drop_io(nodes, node);
-    }
-    return any;
-}
-
-int nodes_stat(struct nodes *nodes, struct node *node, struct node_stat *ret)
-{
-    int fd = node->io_fd >= 0 ? node->io_fd : node->path_fd;
-    int dir_fd, r;
-
-    if (fd >= 0) {
-        return nodes_stat_at(nodes, fd, "", ret);
-    }
-    if (!node->parent) {
-        return -ESTALE;
-    }
-    dir_fd = nodes_path_fd(nodes, node->parent);
-    if (dir_fd < 0) {
-        return dir_fd;
-    }
-    r = nodes_stat_at(nodes, dir_fd, node->name, ret);
-    if (r < 0) {
-        return r == -ENOENT ? -ESTALE : r;
-    }
-    return ret->ino == node->ino && ret->dev == node->dev && ret->born_ns == node->born_ns
-               ? 0
-               : -ESTALE;
-}
-
 /* --- the table --- */
 
 static struct node *add(struct nodes *nodes, uint64_t id, uint64_t generation, uint64_t dev,
@@ -424,8 +167,8 @@ static void remove_node(struct nodes *nodes, struct node *node)
         nodes->gone(node, nodes->gone_arg);
     }
     node->pinned = false;
-    drop_fds(nodes, node);
-    unlist(nodes, node);
+    nodes_drop_fds(nodes, node);
+    nodes_unlist(nodes, node);
     hash_remove(nodes, node);
     nodes->by_id[node->id] = NULL;
     nodes->count--;

@@ -44,6 +44,7 @@ DOORS = {
     "mux/internal.h": [],
     "agent/internal.h": [],
     "mount/fuse_internal.h": [],
+    "mount/nodes_internal.h": [],
 }
 
 # What the build makes, and who may see it.
