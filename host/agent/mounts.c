@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A mount is in one of these states; after each event next_step() looks what can be done, for one
+ * A mount is in one of these states; after each event mounts_step() looks what can be done, for one
  * mount after the other in the order of their mount points, so that what lies in another is made
  * after that.
  *
@@ -15,7 +15,7 @@
  * The loss of the session leads from every state but REMOVING to WAITING. A file server that dies
  * leads from MOUNTED to SERVING: another one goes on with what it has left.
  */
-#include "agent/mounts.h"
+#include "agent/mounts_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,103 +38,14 @@
 #define RESTART_BURST 5 /* of a file server that dies, then one every: */
 #define RESTART_PER_S 1
 #define RESTART_MS    1000
-#define MOUNTS_MAX    32 /* as many as a guest takes */
 
-enum state {
-    STATE_WAITING,
-    STATE_SERVING,
-    STATE_MOUNTING,
-    STATE_MOUNTED,
-    STATE_UNMOUNTED,
-    STATE_REMOVING,
-    STATE_FAILED,
+const char *const mounts_state_names[] = {
+    [MOUNTS_STATE_WAITING] = "waiting",     [MOUNTS_STATE_SERVING] = "starting",
+    [MOUNTS_STATE_MOUNTING] = "mounting",   [MOUNTS_STATE_MOUNTED] = "mounted",
+    [MOUNTS_STATE_UNMOUNTED] = "unmounted", [MOUNTS_STATE_REMOVING] = "removing",
+    [MOUNTS_STATE_FAILED] = "failed",
 };
-
-static const char *const state_names[] = {
-    [STATE_WAITING] = "waiting", [STATE_SERVING] = "starting",    [STATE_MOUNTING] = "mounting",
-    [STATE_MOUNTED] = "mounted", [STATE_UNMOUNTED] = "unmounted", [STATE_REMOVING] = "removing",
-    [STATE_FAILED] = "failed",
-};
-static_assert(ARRAY_LEN(state_names) == STATE_FAILED + 1, "a name a state");
-
-struct mount {
-    struct mounts *mounts;
-    struct mount *next;
-    struct config_mount config;
-    enum config_mount_type type; /* as it is made */
-    char *tag;
-    bool temporary;
-    enum state state;
-    char *reason; /* NULL: none */
-    struct mount_server *server;
-    bool server_ready;
-    struct ration restarts;
-    struct loop_timer *again; /* 0 ms: looks why the join has ended; else a restart */
-    struct peer_mount *call;
-    struct link *link; /* to the server */
-    struct join *join;
-    struct api_exchange *exchange; /* waits for what becomes of it; NULL: nobody */
-};
-
-struct mounts {
-    struct mounts_options options;
-    struct mount *list; /* by mount point */
-    size_t count;
-    char *boot_id;              /* of the last session; NULL: none yet */
-    bool guest_ready;           /* of this session */
-    struct peer_mount *settled; /* the call */
-    bool is_settled;            /* was told */
-};
-
-static void next_step(struct mounts *mounts);
-
-/* --- telling --- */
-
-static jv describe(const struct mount *mount)
-{
-    static const char *const types[] = {[CONFIG_MOUNT_AGENT] = "agent", [CONFIG_MOUNT_9P] = "9p"};
-
-    return JV_OBJECT(jv_string("location"), jv_string(mount->config.location),
-                     jv_string("mountPoint"), jv_string(mount->config.mount_point),
-                     jv_string("type"), jv_string(types[mount->type]), jv_string("writable"),
-                     jv_bool(mount->config.writable), jv_string("state"),
-                     jv_string(state_names[mount->state]), jv_string("reason"),
-                     jv_string(mount->reason ? mount->reason : ""), jv_string("tag"),
-                     jv_string(mount->tag), jv_string("temporary"), jv_bool(mount->temporary));
-}
-
-static jv describe_all(const struct mounts *mounts)
-{
-    jv list = jv_array();
-
-    for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
-        list = jv_array_append(list, describe(mount));
-    }
-    return JV_OBJECT(jv_string("mounts"), list);
-}
-
-void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange)
-{
-    api_answer(take_exchange, describe_all(mounts));
-}
-
-void mounts_failures(const struct mounts *mounts, struct strv *ret)
-{
-    for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->state == STATE_FAILED) {
-            strv_addf(ret, "'%s' is not mounted at '%s': %s", mount->config.location,
-                      mount->config.mount_point, mount->reason);
-        }
-    }
-}
-
-static void refuse(struct api_exchange *take_exchange, int code, const char *why)
-{
-    scoped(error_done) struct error err = ERROR_INIT;
-
-    error_set(&err, code, "%s", why);
-    api_refuse(take_exchange, &err);
-}
+static_assert(ARRAY_LEN(mounts_state_names) == MOUNTS_STATE_FAILED + 1, "a name a state");
 
 /* --- states --- */
 
@@ -160,7 +71,7 @@ static void drop_carriers(struct mount *mount)
     }
 }
 
-static void mount_free(struct mount *mount)
+void mounts_free_one(struct mount *mount)
 {
     struct mount **link = &mount->mounts->list;
 
@@ -183,17 +94,17 @@ static void fail(struct mount *mount, const char *reason)
     struct mounts *mounts = mount->mounts;
     struct api_exchange *exchange = steal(mount->exchange);
 
-    mount->state = STATE_FAILED;
+    mount->state = MOUNTS_STATE_FAILED;
     set_reason(mount, reason);
     log_warn("'%s' is not mounted at '%s': %s, ignoring", mount->config.location,
              mount->config.mount_point, mount->reason);
     if (exchange) { /* it was added just now, in vain */
-        refuse(exchange, EIO, mount->reason);
+        mounts_refuse(exchange, EIO, mount->reason);
         if (mount->server) {
-            mount->state = STATE_REMOVING;
+            mount->state = MOUNTS_STATE_REMOVING;
             mount_server_stop(mount->server);
         } else {
-            mount_free(mount);
+            mounts_free_one(mount);
         }
     }
     mounts->options.changed(mounts->options.arg);
@@ -204,9 +115,9 @@ static void mount_again_below(const struct mount *above)
 {
     for (struct mount *mount = above->next; mount; mount = mount->next) {
         if (path_is_below(mount->config.mount_point, above->config.mount_point) &&
-            (mount->state == STATE_MOUNTED || mount->state == STATE_UNMOUNTED)) {
+            (mount->state == MOUNTS_STATE_MOUNTED || mount->state == MOUNTS_STATE_UNMOUNTED)) {
             drop_carriers(mount);
-            mount->state = STATE_WAITING;
+            mount->state = MOUNTS_STATE_WAITING;
         }
     }
 }
@@ -216,7 +127,7 @@ static void mounted(struct mount *mount, bool resumed)
     struct mounts *mounts = mount->mounts;
     struct api_exchange *exchange = steal(mount->exchange);
 
-    mount->state = STATE_MOUNTED;
+    mount->state = MOUNTS_STATE_MOUNTED;
     set_reason(mount, NULL);
     if (!resumed) {
         mount_again_below(mount);
@@ -234,7 +145,7 @@ static void mounted(struct mount *mount, bool resumed)
 /* Why the carriers have gone is known once all callbacks of this moment have come. */
 static void look_soon(struct mount *mount)
 {
-    if (mount->state == STATE_MOUNTED) {
+    if (mount->state == MOUNTS_STATE_MOUNTED) {
         loop_timer_set(mount->again, 0);
     }
 }
@@ -281,7 +192,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
 
     mount->call = NULL;
     if (r == -ENOTCONN) {
-        mount->state = STATE_WAITING; /* the end of the session comes */
+        mount->state = MOUNTS_STATE_WAITING; /* the end of the session comes */
         return;
     }
     if (r < 0 && mount->type == CONFIG_MOUNT_9P) {
@@ -289,7 +200,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
                  "ignoring",
                  mount->config.location, mount->config.mount_point, text ? text : strerror(-r));
         mount->type = CONFIG_MOUNT_AGENT;
-        mount->state = STATE_WAITING;
+        mount->state = MOUNTS_STATE_WAITING;
     } else if (r < 0) {
         fail(mount, text ? text : strerror(-r));
     } else if (stream) {
@@ -297,7 +208,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
     } else {
         mounted(mount, about->resumed);
     }
-    next_step(mounts);
+    mounts_step(mounts);
 }
 
 static void ask_guest(struct mount *mount)
@@ -317,10 +228,10 @@ static void ask_guest(struct mount *mount)
     if (agent) {
         memcpy(request.id, mount_server_id(mount->server), sizeof(request.id));
     }
-    mount->state = STATE_MOUNTING;
+    mount->state = MOUNTS_STATE_MOUNTING;
     mount->call = peer_mount_open(options->peer, &request, on_mount_answer, mount);
     if (!mount->call) {
-        mount->state = STATE_WAITING; /* the session is about to end */
+        mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
     }
 }
 
@@ -331,7 +242,7 @@ static void on_server_ready(void *arg)
     struct mount *mount = arg;
 
     mount->server_ready = true;
-    next_step(mount->mounts);
+    mounts_step(mount->mounts);
 }
 
 static void on_server_ended(const char *reason, void *arg)
@@ -342,29 +253,32 @@ static void on_server_ended(const char *reason, void *arg)
 
     mount->server = NULL;
     mount->server_ready = false;
-    if (mount->state == STATE_REMOVING) {
+    if (mount->state == MOUNTS_STATE_REMOVING) {
         exchange = steal(mount->exchange);
-        mount_free(mount);
+        mounts_free_one(mount);
         if (exchange) {
             mounts_get(mounts, exchange);
         }
-        next_step(mounts);
+        mounts_step(mounts);
         return;
+    }
+    if (mount->state == MOUNTS_STATE_FAILED || mount->state == MOUNTS_STATE_UNMOUNTED) {
+        return; /* another one comes with the next try */
     }
     log_warn("'%s' at '%s': %s, retrying", mount->config.location, mount->config.mount_point,
              reason);
     drop_carriers(mount);
     set_reason(mount, reason);
-    if (mount->state == STATE_SERVING) {
+    if (mount->state == MOUNTS_STATE_SERVING) {
         fail(mount, reason);
     } else if (ration_take(&mount->restarts, loop_now_ms())) {
-        mount->state = STATE_WAITING;
+        mount->state = MOUNTS_STATE_WAITING;
         mounts->options.changed(mounts->options.arg);
     } else {
-        mount->state = STATE_SERVING; /* until the timer */
+        mount->state = MOUNTS_STATE_SERVING; /* until the timer */
         loop_timer_set(mount->again, RESTART_MS);
     }
-    next_step(mounts);
+    mounts_step(mounts);
 }
 
 static const struct mount_server_events server_events = {
@@ -394,7 +308,7 @@ static void start_server(struct mount *mount)
                                                 .vm = options->vm(options->arg),
                                                 .cache_ms = CACHE_MS};
 
-    mount->state = STATE_SERVING;
+    mount->state = MOUNTS_STATE_SERVING;
     if (make_source(mount, &err) < 0 || mount_server_open(options->loop, &server, &server_events,
                                                           mount, &mount->server, &err) < 0) {
         fail(mount, error_text(&err));
@@ -408,15 +322,15 @@ static void on_again(void *arg)
 {
     struct mount *mount = arg;
 
-    if (mount->state == STATE_SERVING && !mount->server) {
-        mount->state = STATE_WAITING;
-    } else if (mount->state == STATE_MOUNTED && mount_server_alive(mount->server)) {
+    if (mount->state == MOUNTS_STATE_SERVING && !mount->server) {
+        mount->state = MOUNTS_STATE_WAITING;
+    } else if (mount->state == MOUNTS_STATE_MOUNTED && mount_server_alive(mount->server)) {
         drop_carriers(mount);
-        mount->state = STATE_UNMOUNTED;
+        mount->state = MOUNTS_STATE_UNMOUNTED;
         set_reason(mount, "the guest has unmounted it");
         log_info("the guest has unmounted '%s'", mount->config.mount_point);
     }
-    next_step(mount->mounts);
+    mounts_step(mount->mounts);
 }
 
 static void on_settled(int r, const char *text, const struct peer_mounted *about,
@@ -442,27 +356,27 @@ static void settle(struct mounts *mounts)
 static bool step(struct mount *mount)
 {
     switch (mount->state) {
-    case STATE_WAITING:
+    case MOUNTS_STATE_WAITING:
         if (mount->type == CONFIG_MOUNT_AGENT && !mount->server) {
             start_server(mount);
         } else {
             ask_guest(mount);
         }
-        return mount->state == STATE_SERVING || mount->state == STATE_MOUNTING;
-    case STATE_SERVING:
+        return mount->state == MOUNTS_STATE_SERVING || mount->state == MOUNTS_STATE_MOUNTING;
+    case MOUNTS_STATE_SERVING:
         if (!mount->server_ready) {
             return mount->server != NULL;
         }
         ask_guest(mount);
         return true;
-    case STATE_MOUNTING:
+    case MOUNTS_STATE_MOUNTING:
         return true;
     default:
         return false;
     }
 }
 
-static void next_step(struct mounts *mounts)
+void mounts_step(struct mounts *mounts)
 {
     struct mount *mount = mounts->list;
     struct mount *next;
@@ -487,8 +401,8 @@ void mounts_connected(struct mounts *mounts, const char *boot_id)
     free(mounts->boot_id);
     mounts->boot_id = xstrdup(boot_id);
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->state == STATE_UNMOUNTED) {
-            mount->state = STATE_WAITING;
+        if (mount->state == MOUNTS_STATE_UNMOUNTED) {
+            mount->state = MOUNTS_STATE_WAITING;
         }
     }
 }
@@ -505,12 +419,12 @@ void mounts_guest_ready(struct mounts *mounts)
         return;
     }
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->state == STATE_FAILED) {
-            mount->state = STATE_WAITING;
+        if (mount->state == MOUNTS_STATE_FAILED) {
+            mount->state = MOUNTS_STATE_WAITING;
         }
     }
     mounts->guest_ready = true;
-    next_step(mounts);
+    mounts_step(mounts);
 }
 
 void mounts_disconnected(struct mounts *mounts)
@@ -525,21 +439,21 @@ void mounts_disconnected(struct mounts *mounts)
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
         drop_carriers(mount);
         loop_timer_set(mount->again, -1);
-        if (mount->state == STATE_REMOVING) {
+        if (mount->state == MOUNTS_STATE_REMOVING) {
             continue; /* the server is told, and the guest forgets with its end */
         }
-        if (mount->state == STATE_MOUNTED || mount->state == STATE_MOUNTING) {
+        if (mount->state == MOUNTS_STATE_MOUNTED || mount->state == MOUNTS_STATE_MOUNTING) {
             set_reason(mount, "the guest agent does not speak");
         }
-        if (mount->state != STATE_FAILED && mount->state != STATE_UNMOUNTED) {
-            mount->state = STATE_WAITING;
+        if (mount->state != MOUNTS_STATE_FAILED && mount->state != MOUNTS_STATE_UNMOUNTED) {
+            mount->state = MOUNTS_STATE_WAITING;
         }
     }
 }
 
 /* --- life --- */
 
-static struct mount *add(struct mounts *mounts, const struct config_mount *config, bool temporary)
+struct mount *mounts_add(struct mounts *mounts, const struct config_mount *config, bool temporary)
 {
     struct mount_choice choice = mount_choose(config, mounts->options.config->mount_type);
     struct mount *mount = xnew(struct mount);
@@ -571,7 +485,7 @@ struct mounts *mounts_new(const struct mounts_options *options)
 
     mounts->options = *options;
     for (size_t i = 0; i < options->config->mount_count; i++) {
-        add(mounts, &options->config->mounts[i], false);
+        mounts_add(mounts, &options->config->mounts[i], false);
     }
     return mounts;
 }
@@ -584,127 +498,10 @@ void mounts_free(struct mounts *mounts)
     peer_mount_cancel(mounts->settled);
     while (mounts->list) {
         if (mounts->list->exchange) {
-            refuse(mounts->list->exchange, ENOTCONN, "the host agent ends");
+            mounts_refuse(mounts->list->exchange, ENOTCONN, "the host agent ends");
         }
-        mount_free(mounts->list);
+        mounts_free_one(mounts->list);
     }
     free(mounts->boot_id);
     free(mounts);
-}
-
-/* --- changes --- */
-
-static struct mount *find(const struct mounts *mounts, const char *mount_point)
-{
-    struct mount *mount = mounts->list;
-
-    while (mount && strcmp(mount->config.mount_point, mount_point) != 0) {
-        mount = mount->next;
-    }
-    return mount;
-}
-
-static bool is_flag(jv object, const char *key)
-{
-    scoped(value_done) jv value = jv_object_get(jv_copy(object), jv_string(key));
-
-    return jv_get_kind(value) == JV_KIND_TRUE;
-}
-
-static int read_post(const struct mounts *mounts, jv body, struct config_mount *ret,
-                     struct error *err)
-{
-    jv mount = jv_object_get(jv_copy(body), jv_string("mount"));
-
-    if (jv_get_kind(mount) != JV_KIND_OBJECT) {
-        jv_free(mount);
-        return error_set(err, EINVAL, "the request's 'mount' must be a map");
-    }
-    if (!mounts->guest_ready) {
-        jv_free(mount);
-        return error_set(err, EAGAIN, "the guest agent does not speak yet");
-    }
-    if (mounts->count >= MOUNTS_MAX) {
-        jv_free(mount);
-        return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
-    }
-    return config_mount_parse(mount, mounts->options.lima_home, mounts->options.config, ret, err);
-}
-
-void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body)
-{
-    scoped(value_done) jv body = take_body;
-    scoped(config_mount_done) struct config_mount config = {0};
-    scoped(error_done) struct error err = ERROR_INIT;
-    struct mount *mount;
-    int r = read_post(mounts, body, &config, &err);
-
-    if (r == 0 && find(mounts, config.mount_point)) {
-        r = error_set(&err, EEXIST, "there is a mount at '%s' already", config.mount_point);
-    }
-    if (r < 0) {
-        api_refuse(take_exchange, &err);
-        return;
-    }
-    mount = add(mounts, &config, is_flag(body, "temporary"));
-    mount->type = CONFIG_MOUNT_AGENT; /* a device cannot be added to a VM that runs */
-    mount->exchange = take_exchange;
-    next_step(mounts);
-}
-
-static void end_removal(struct mount *mount)
-{
-    struct mounts *mounts = mount->mounts;
-    struct api_exchange *exchange;
-
-    if (mount->server) {
-        mount_server_stop(mount->server); /* and then it is over */
-        return;
-    }
-    exchange = steal(mount->exchange);
-    mount_free(mount);
-    mounts_get(mounts, exchange);
-}
-
-static void on_unmount_answer(int r, const char *text, const struct peer_mounted *about,
-                              struct mux_stream *stream, void *arg)
-{
-    struct mount *mount = arg;
-    struct api_exchange *exchange;
-
-    mount->call = NULL;
-    if (r < 0 && r != -ENOENT && r != -ENOTCONN) {
-        exchange = steal(mount->exchange);
-        mount->state = STATE_MOUNTED;
-        refuse(exchange, -r, text ? text : strerror(-r));
-        return;
-    }
-    end_removal(mount);
-}
-
-void mounts_delete(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body)
-{
-    scoped(value_done) jv body = take_body;
-    scoped(value_done) jv point = jv_object_get(jv_copy(body), jv_string("mountPoint"));
-    bool is_text = jv_get_kind(point) == JV_KIND_STRING;
-    struct mount *mount = is_text ? find(mounts, jv_string_value(point)) : NULL;
-
-    if (!mount) {
-        refuse(take_exchange, is_text ? ENOENT : EINVAL,
-               is_text ? "there is no mount at this mount point" : "'mountPoint' must be a text");
-        return;
-    }
-    if (mount->exchange || mount->state == STATE_MOUNTING || mount->state == STATE_SERVING) {
-        refuse(take_exchange, EBUSY, "the mount is being changed already");
-        return;
-    }
-    mount->exchange = take_exchange;
-    if (mount->state == STATE_MOUNTED) {
-        mount->call = peer_mount_remove(mounts->options.peer, mount->tag, is_flag(body, "force"),
-                                        on_unmount_answer, mount);
-    }
-    mount->state = STATE_REMOVING;
-    if (!mount->call) {
-        end_removal(mount);
-    }
 }

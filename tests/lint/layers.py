@@ -42,6 +42,7 @@ DOORS = {
     "driver/wsl2/": ["host/driver/registry.c"],
     "agent/": ["host/cmd/hostagent.c"],
     "mux/internal.h": [],
+    "agent/mounts_internal.h": [],
     "agent/internal.h": [],
     "mount/fuse_internal.h": [],
     "mount/nodes_internal.h": [],

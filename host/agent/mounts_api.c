@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is asked about mounts at ha.sock. */
+#include "agent/mounts_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include "base/alloc.h"
+#include "config/mounts.h"
+
+/* --- telling --- */
+
+static jv describe(const struct mount *mount)
+{
+    static const char *const types[] = {[CONFIG_MOUNT_AGENT] = "agent", [CONFIG_MOUNT_9P] = "9p"};
+
+    return JV_OBJECT(jv_string("location"), jv_string(mount->config.location),
+                     jv_string("mountPoint"), jv_string(mount->config.mount_point),
+                     jv_string("type"), jv_string(types[mount->type]), jv_string("writable"),
+                     jv_bool(mount->config.writable), jv_string("state"),
+                     jv_string(mounts_state_names[mount->state]), jv_string("reason"),
+                     jv_string(mount->reason ? mount->reason : ""), jv_string("tag"),
+                     jv_string(mount->tag), jv_string("temporary"), jv_bool(mount->temporary));
+}
+
+static jv describe_all(const struct mounts *mounts)
+{
+    jv list = jv_array();
+
+    for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
+        list = jv_array_append(list, describe(mount));
+    }
+    return JV_OBJECT(jv_string("mounts"), list);
+}
+
+void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange)
+{
+    api_answer(take_exchange, describe_all(mounts));
+}
+
+void mounts_failures(const struct mounts *mounts, struct strv *ret)
+{
+    for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->state == MOUNTS_STATE_FAILED) {
+            strv_addf(ret, "'%s' is not mounted at '%s': %s", mount->config.location,
+                      mount->config.mount_point, mount->reason);
+        }
+    }
+}
+
+void mounts_refuse(struct api_exchange *take_exchange, int code, const char *why)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    error_set(&err, code, "%s", why);
+    api_refuse(take_exchange, &err);
+}
+
+/* --- changes --- */
+
+static struct mount *find(const struct mounts *mounts, const char *mount_point)
+{
+    struct mount *mount = mounts->list;
+
+    while (mount && strcmp(mount->config.mount_point, mount_point) != 0) {
+        mount = mount->next;
+    }
+    return mount;
+}
+
+static bool is_flag(jv object, const char *key)
+{
+    scoped(value_done) jv value = jv_object_get(jv_copy(object), jv_string(key));
+
+    return jv_get_kind(value) == JV_KIND_TRUE;
+}
+
+static int read_post(const struct mounts *mounts, jv body, struct config_mount *ret,
+                     struct error *err)
+{
+    jv mount = jv_object_get(jv_copy(body), jv_string("mount"));
+
+    if (jv_get_kind(mount) != JV_KIND_OBJECT) {
+        jv_free(mount);
+        return error_set(err, EINVAL, "the request's 'mount' must be a map");
+    }
+    if (!mounts->guest_ready) {
+        jv_free(mount);
+        return error_set(err, EAGAIN, "the guest agent does not speak yet");
+    }
+    if (mounts->count >= MOUNTS_MAX) {
+        jv_free(mount);
+        return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
+    }
+    return config_mount_parse(mount, mounts->options.lima_home, mounts->options.config, ret, err);
+}
+
+void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body)
+{
+    scoped(value_done) jv body = take_body;
+    scoped(config_mount_done) struct config_mount config = {0};
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct mount *mount;
+    int r = read_post(mounts, body, &config, &err);
+
+    if (r == 0 && find(mounts, config.mount_point)) {
+        r = error_set(&err, EEXIST, "there is a mount at '%s' already", config.mount_point);
+    }
+    if (r < 0) {
+        api_refuse(take_exchange, &err);
+        return;
+    }
+    mount = mounts_add(mounts, &config, is_flag(body, "temporary"));
+    mount->type = CONFIG_MOUNT_AGENT; /* a device cannot be added to a VM that runs */
+    mount->exchange = take_exchange;
+    mounts_step(mounts);
+}
+
+static void end_removal(struct mount *mount)
+{
+    struct mounts *mounts = mount->mounts;
+    struct api_exchange *exchange;
+
+    if (mount->server) {
+        mount_server_stop(mount->server); /* and then it is over */
+        return;
+    }
+    exchange = steal(mount->exchange);
+    mounts_free_one(mount);
+    mounts_get(mounts, exchange);
+}
+
+static void on_unmount_answer(int r, const char *text, const struct peer_mounted *about,
+                              struct mux_stream *stream, void *arg)
+{
+    struct mount *mount = arg;
+    struct api_exchange *exchange;
+
+    mount->call = NULL;
+    if (r < 0 && r != -ENOENT && r != -ENOTCONN) {
+        exchange = steal(mount->exchange);
+        mount->state = MOUNTS_STATE_MOUNTED;
+        mounts_refuse(exchange, -r, text ? text : strerror(-r));
+        return;
+    }
+    end_removal(mount);
+}
+
+void mounts_delete(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body)
+{
+    scoped(value_done) jv body = take_body;
+    scoped(value_done) jv point = jv_object_get(jv_copy(body), jv_string("mountPoint"));
+    bool is_text = jv_get_kind(point) == JV_KIND_STRING;
+    struct mount *mount = is_text ? find(mounts, jv_string_value(point)) : NULL;
+
+    if (!mount) {
+        mounts_refuse(take_exchange, is_text ? ENOENT : EINVAL,
+                      is_text ? "there is no mount at this mount point"
+                              : "'mountPoint' must be a text");
+        return;
+    }
+    if (mount->exchange || mount->state == MOUNTS_STATE_MOUNTING ||
+        mount->state == MOUNTS_STATE_SERVING) {
+        mounts_refuse(take_exchange, EBUSY, "the mount is being changed already");
+        return;
+    }
+    mount->exchange = take_exchange;
+    if (mount->state == MOUNTS_STATE_MOUNTED) {
+        mount->call = peer_mount_remove(mounts->options.peer, mount->tag, is_flag(body, "force"),
+                                        on_unmount_answer, mount);
+    }
+    mount->state = MOUNTS_STATE_REMOVING;
+    if (!mount->call) {
+        end_removal(mount);
+    }
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What mounts.c (the states of mounts) and mounts_api.c (what is asked at ha.sock) share. Nobody
+ * else includes it.
+ */
+#pragma once
+
+#include "agent/mounts.h"
+#include "base/ration.h"
+#include "mount/server.h"
+#include "mux/join.h"
+#include "peer/link.h"
+#include "peer/mount.h"
+
+#define MOUNTS_MAX 32 /* as many as a guest takes */
+
+enum mounts_state {
+    MOUNTS_STATE_WAITING,
+    MOUNTS_STATE_SERVING,
+    MOUNTS_STATE_MOUNTING,
+    MOUNTS_STATE_MOUNTED,
+    MOUNTS_STATE_UNMOUNTED,
+    MOUNTS_STATE_REMOVING,
+    MOUNTS_STATE_FAILED,
+};
+
+extern const char *const mounts_state_names[];
+
+struct mount {
+    struct mounts *mounts;
+    struct mount *next;
+    struct config_mount config;
+    enum config_mount_type type; /* as it is made */
+    char *tag;
+    bool temporary;
+    enum mounts_state state;
+    char *reason; /* NULL: none */
+    struct mount_server *server;
+    bool server_ready;
+    struct ration restarts;
+    struct loop_timer *again; /* 0 ms: looks why the join has ended; else a restart */
+    struct peer_mount *call;
+    struct link *link; /* to the server */
+    struct join *join;
+    struct api_exchange *exchange; /* waits for what becomes of it; NULL: nobody */
+};
+
+struct mounts {
+    struct mounts_options options;
+    struct mount *list; /* by mount point */
+    size_t count;
+    char *boot_id;              /* of the last session; NULL: none yet */
+    bool guest_ready;           /* of this session */
+    struct peer_mount *settled; /* the call */
+    bool is_settled;            /* was told */
+};
+
+/* ---- mounts.c ---- */
+
+struct mount *mounts_add(struct mounts *mounts, const struct config_mount *config, bool temporary);
+void mounts_free_one(struct mount *mount);
+/* Does what can be done next. Mounts that fail while they are added are freed. */
+void mounts_step(struct mounts *mounts);
+
+/* ---- mounts_api.c ---- */
+
+void mounts_refuse(struct api_exchange *take_exchange, int code, const char *why);
