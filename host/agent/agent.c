@@ -106,21 +106,32 @@ static void check_services(struct agent *a, struct strv *errors)
     a->degraded = a->boot_degraded || errors->len > 0;
 }
 
-static void on_boot_ready(const struct strv *errors, void *arg)
+/* Once the boot is over, and all mounts are made or have failed. */
+static void try_ready(struct agent *a)
 {
-    struct agent *a = arg;
     scoped(strv_done) struct strv all = STRV_INIT;
 
+    if (!a->boot_over || a->running || !mounts_are_settled(a->mounts)) {
+        return;
+    }
     banner_free(a->banner);
     a->banner = NULL;
     ports_start(a->ports);
-    a->boot_degraded = errors->len > 0;
+    a->boot_degraded = boot_errors(a->boot)->len > 0;
     check_services(a, &all);
-    strv_extend(&all, errors);
+    strv_extend(&all, boot_errors(a->boot));
     a->running = true;
     agent_emit(a, (struct api_event){.errors = &all});
     guest_ready(a->guest);
     peer_measure(a->peer);
+}
+
+static void on_boot_ready(const struct strv *errors, void *arg)
+{
+    struct agent *a = arg;
+
+    a->boot_over = true;
+    try_ready(a);
 }
 
 static void on_boot_failed(const struct strv *errors, void *arg)
@@ -157,7 +168,8 @@ static void on_mounts_changed(void *arg)
     bool degraded = a->degraded;
 
     if (!a->running) {
-        return; /* the event of READY tells */
+        try_ready(a); /* its event tells */
+        return;
     }
     check_services(a, &errors);
     if (degraded || a->degraded) {

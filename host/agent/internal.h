@@ -57,6 +57,7 @@ struct agent {
     struct loop_signal *sigint, *sigterm;
     struct loop_timer *patience;
     bool running, degraded; /* as the events say */
+    bool boot_over;
     bool boot_degraded;
     struct strv end_errors; /* for the exiting event */
 };

@@ -38,6 +38,7 @@
 #define RESTART_BURST 5 /* of a file server that dies, then one every: */
 #define RESTART_PER_S 1
 #define RESTART_MS    1000
+#define ANSWER_MS     60000 /* for a mount in the guest, which may have much to do */
 
 const char *const mounts_state_names[] = {
     [MOUNTS_STATE_WAITING] = "waiting",     [MOUNTS_STATE_SERVING] = "starting",
@@ -191,6 +192,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
     struct mounts *mounts = mount->mounts;
 
     mount->call = NULL;
+    loop_timer_set(mount->again, -1);
     if (r == -ENOTCONN) {
         mount->state = MOUNTS_STATE_WAITING; /* the end of the session comes */
         return;
@@ -229,6 +231,7 @@ static void ask_guest(struct mount *mount)
         memcpy(request.id, mount_server_id(mount->server), sizeof(request.id));
     }
     mount->state = MOUNTS_STATE_MOUNTING;
+    loop_timer_set(mount->again, ANSWER_MS);
     mount->call = peer_mount_open(options->peer, &request, on_mount_answer, mount);
     if (!mount->call) {
         mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
@@ -317,12 +320,16 @@ static void start_server(struct mount *mount)
 
 /* --- one after the other --- */
 
-/* The timer: either the carriers have ended, or a restart is due. */
+/* The timer: the carriers have ended, a restart is due, or an answer is overdue. */
 static void on_again(void *arg)
 {
     struct mount *mount = arg;
+    struct mounts *mounts = mount->mounts;
 
-    if (mount->state == MOUNTS_STATE_SERVING && !mount->server) {
+    if (mount->state == MOUNTS_STATE_MOUNTING) {
+        drop_carriers(mount);
+        fail(mount, "the guest did not answer in time");
+    } else if (mount->state == MOUNTS_STATE_SERVING && !mount->server) {
         mount->state = MOUNTS_STATE_WAITING;
     } else if (mount->state == MOUNTS_STATE_MOUNTED && mount_server_alive(mount->server)) {
         drop_carriers(mount);
@@ -330,7 +337,7 @@ static void on_again(void *arg)
         set_reason(mount, "the guest has unmounted it");
         log_info("the guest has unmounted '%s'", mount->config.mount_point);
     }
-    mounts_step(mount->mounts);
+    mounts_step(mounts);
 }
 
 static void on_settled(int r, const char *text, const struct peer_mounted *about,
@@ -346,6 +353,10 @@ static void on_settled(int r, const char *text, const struct peer_mounted *about
 
 static void settle(struct mounts *mounts)
 {
+    if (!mounts->was_settled) {
+        mounts->was_settled = true;
+        mounts->options.changed(mounts->options.arg);
+    }
     if (!mounts->is_settled) {
         mounts->is_settled = true;
         mounts->settled = peer_mount_settled(mounts->options.peer, on_settled, mounts);
@@ -407,6 +418,11 @@ void mounts_connected(struct mounts *mounts, const char *boot_id)
     }
 }
 
+bool mounts_are_settled(const struct mounts *mounts)
+{
+    return mounts->was_settled || !mounts->list;
+}
+
 void mounts_guest_ready(struct mounts *mounts)
 {
     if (mounts->guest_ready) {
@@ -416,6 +432,8 @@ void mounts_guest_ready(struct mounts *mounts)
         for (struct mount *mount = mounts->list; mount; mount = mount->next) {
             fail(mount, "the guest agent is of a version without mounts");
         }
+        mounts->was_settled = true;
+        mounts->options.changed(mounts->options.arg);
         return;
     }
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {

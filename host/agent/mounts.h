@@ -37,9 +37,13 @@ void mounts_connected(struct mounts *mounts, const char *boot_id);
 /* The guest's user exists, in this session: mounts are made, or go on. */
 void mounts_guest_ready(struct mounts *mounts);
 void mounts_disconnected(struct mounts *mounts);
+/* All have been made, or have failed, once; in plain mode, or without any, at once. */
+bool mounts_are_settled(const struct mounts *mounts);
 /* Adds a line a mount that does not work. */
 void mounts_failures(const struct mounts *mounts, struct strv *ret);
 
+/* The mounts that do not work, each as below. */
+jv mounts_failed(const struct mounts *mounts);
 /*
  * GET /v1/mounts: {"mounts": [{"location", "mountPoint", "type", "writable", "state", "reason",
  * "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the

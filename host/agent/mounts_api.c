@@ -32,6 +32,18 @@ static jv describe_all(const struct mounts *mounts)
     return JV_OBJECT(jv_string("mounts"), list);
 }
 
+jv mounts_failed(const struct mounts *mounts)
+{
+    jv list = jv_array();
+
+    for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->state == MOUNTS_STATE_FAILED) {
+            list = jv_array_append(list, describe(mount));
+        }
+    }
+    return list;
+}
+
 void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange)
 {
     api_answer(take_exchange, describe_all(mounts));

@@ -52,7 +52,8 @@ struct mounts {
     char *boot_id;              /* of the last session; NULL: none yet */
     bool guest_ready;           /* of this session */
     struct peer_mount *settled; /* the call */
-    bool is_settled;            /* was told */
+    bool is_settled;            /* was told, in this session */
+    bool was_settled;           /* in any */
 };
 
 /* ---- mounts.c ---- */

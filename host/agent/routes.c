@@ -8,7 +8,8 @@ static void on_get_info(struct api_exchange *exchange, jv body, void *arg)
 
     api_answer(exchange, JV_OBJECT(jv_string("sshLocalPort"), jv_number(a->ssh_port),
                                    jv_string("transport"), peer_describe_transport(a->peer),
-                                   jv_string("portConflicts"), ports_conflicts(a->ports)));
+                                   jv_string("portConflicts"), ports_conflicts(a->ports),
+                                   jv_string("mountFailures"), mounts_failed(a->mounts)));
 }
 
 static void on_get_ports(struct api_exchange *exchange, jv body, void *arg)

@@ -135,15 +135,25 @@ static jv get_info(const struct source *s, const char *key)
     return value;
 }
 
-static jv get_port_conflicts(const struct source *s)
+static jv get_list(const struct source *s, const char *key)
 {
-    jv list = get_info(s, "portConflicts");
+    jv list = get_info(s, key);
 
     if (jv_get_kind(list) != JV_KIND_ARRAY) {
         jv_free(list);
         return jv_array();
     }
     return list;
+}
+
+static jv get_port_conflicts(const struct source *s)
+{
+    return get_list(s, "portConflicts");
+}
+
+static jv get_mount_failures(const struct source *s)
+{
+    return get_list(s, "mountFailures");
 }
 
 static jv get_config(const struct source *s)
@@ -239,6 +249,7 @@ static const struct {
     {"Config", "config", get_config, UNLESS_EMPTY},
     {"SSHAddress", "sshAddress", get_ssh_address, UNLESS_EMPTY},
     {"PortConflicts", "portConflicts", get_port_conflicts, UNLESS_EMPTY},
+    {"MountFailures", "mountFailures", get_mount_failures, UNLESS_EMPTY},
     {"Protected", "protected", get_protected, ALWAYS},
     {"LimaVersion", "limaVersion", get_version, ALWAYS},
     {"Param", "param", get_param, UNLESS_EMPTY},

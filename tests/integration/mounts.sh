@@ -271,9 +271,27 @@ test_a_mount_that_cannot_be_is_said_and_the_others_come_up() {
 	[ "$(state "$SEEN")" = mounted ] || fail "state: $(state "$SEEN")"
 }
 
+# The next start: what is in the way of one mount stays, and is named wherever one looks.
+test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up() {
+	expect 0 limactl stop -f vm
+	umount -l "$READ_ONLY" "$SEEN" "$TMP/guest/made" 2>/dev/null || true
+	rmdir "$TMP/guest/made"
+	echo >"$TMP/guest/made"
+	expect 1 limactl start --tty=false vm
+	has err DEGRADED
+	has err "$TMP/guest/made"
+	expect 0 limactl mounts vm
+	has out failed
+	expect 0 limactl list --json vm
+	has out '"mountFailures":[{'
+	expect 0 cat "$SEEN/file"
+	is hello
+}
+
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
 	test_what_the_host_changes_is_seen_at_once test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
-	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up
+	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up \
+	test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up
