@@ -15,9 +15,9 @@
 #define DEVICE     "/dev/fuse"
 #define ANSWER_MAX ((1u << 20) + 4096u)
 #define READS_MAX  64 /* in one go */
-#define ACK_OPCODE                                                                                 \
-    0x4c4d0002u /* of a pseudo-request, whose body says how many were taken (u64)                  \
-                 */
+/* Of a pseudo-request, whose body says how many notifications were taken (u64): docs/protocol.md.
+ */
+#define ACK_OPCODE 0x4c4d0002u
 
 struct fuse {
     struct fuse_options options;

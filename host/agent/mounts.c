@@ -90,6 +90,7 @@ void mounts_free_one(struct mount *mount)
     free(mount);
 }
 
+/* Frees one that was added just now; else it stays, to be seen and tried again. */
 static void fail(struct mount *mount, const char *reason)
 {
     struct mounts *mounts = mount->mounts;
@@ -300,7 +301,8 @@ static int make_source(const struct mount *mount, struct error *err)
     return file_exists(mount->config.location) ? 0 : file_mkdirs(mount->config.location, 0755, err);
 }
 
-static void start_server(struct mount *mount)
+/* False: it has failed, and may be gone. */
+static bool start_server(struct mount *mount)
 {
     const struct mounts_options *options = &mount->mounts->options;
     scoped(error_done) struct error err = ERROR_INIT;
@@ -315,7 +317,9 @@ static void start_server(struct mount *mount)
     if (make_source(mount, &err) < 0 || mount_server_open(options->loop, &server, &server_events,
                                                           mount, &mount->server, &err) < 0) {
         fail(mount, error_text(&err));
+        return false;
     }
+    return true;
 }
 
 /* --- one after the other --- */
@@ -369,11 +373,10 @@ static bool step(struct mount *mount)
     switch (mount->state) {
     case MOUNTS_STATE_WAITING:
         if (mount->type == CONFIG_MOUNT_AGENT && !mount->server) {
-            start_server(mount);
-        } else {
-            ask_guest(mount);
+            return start_server(mount);
         }
-        return mount->state == MOUNTS_STATE_SERVING || mount->state == MOUNTS_STATE_MOUNTING;
+        ask_guest(mount);
+        return mount->state == MOUNTS_STATE_MOUNTING;
     case MOUNTS_STATE_SERVING:
         if (!mount->server_ready) {
             return mount->server != NULL;
@@ -429,7 +432,8 @@ void mounts_guest_ready(struct mounts *mounts)
         return;
     }
     if (mounts->list && !peer_has(mounts->options.peer, FEATURE)) {
-        for (struct mount *mount = mounts->list; mount; mount = mount->next) {
+        for (struct mount *mount = mounts->list, *next; mount; mount = next) {
+            next = mount->next;
             fail(mount, "the guest agent is of a version without mounts");
         }
         mounts->was_settled = true;

@@ -158,7 +158,6 @@ struct config {
     size_t mount_count;
     enum config_mount_type mount_type;
     struct strv mount_types_unsupported;
-    bool mount_inotify;
     struct config_provision *provision;
     size_t provision_count;
     struct config_probe *probes;

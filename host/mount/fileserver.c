@@ -89,15 +89,23 @@ static int take_preamble(struct fileserver *fs)
     return 0;
 }
 
+/* The length of the message that is there whole; 0: none is; -EBADMSG. */
+static int whole_message(const struct fileserver *fs)
+{
+    int len = fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX);
+
+    return len > 0 && (size_t)len > fs->in.len ? 0 : len;
+}
+
 /* Messages that are there whole, as long as there is room for answers. */
 static int take_messages(struct fileserver *fs)
 {
     while (fs->out.len < OUT_HIGH) {
-        int len = fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX);
+        int len = whole_message(fs);
         int r;
 
-        if (len <= 0 || (size_t)len > fs->in.len) {
-            return MIN(len, 0);
+        if (len <= 0) {
+            return len;
         }
         if ((uintptr_t)fs->in.data % 8 == 0) {
             r = fuse_server_message(fs->server, fs->in.data, (size_t)len, &fs->out);
@@ -162,9 +170,7 @@ static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
     do {
         r = r < 0 || !fs->greeted ? r : take_messages(fs);
         r = r < 0 ? r : send_answers(fs);
-    } while (r == 0 && fs->greeted && fs->out.len == 0 &&
-             fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX) > 0 &&
-             fs->in.len >= (size_t)fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX));
+    } while (r == 0 && fs->greeted && fs->out.len == 0 && whole_message(fs) > 0);
     if (r == -ENOTCONN) {
         give_up(fs);
         return;
