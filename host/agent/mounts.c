@@ -130,6 +130,8 @@ static void mounted(struct mount *mount, bool resumed)
     struct api_exchange *exchange = steal(mount->exchange);
 
     mount->state = MOUNTS_STATE_MOUNTED;
+    mount->unmounted = false;
+    loop_timer_set(mount->again, -1);
     set_reason(mount, NULL);
     if (!resumed) {
         mount_again_below(mount);
@@ -144,28 +146,27 @@ static void mounted(struct mount *mount, bool resumed)
 
 /* --- the stream of a mount --- */
 
-/* Why the carriers have gone is known once all callbacks of this moment have come. */
-static void look_soon(struct mount *mount)
-{
-    if (mount->state == MOUNTS_STATE_MOUNTED) {
-        loop_timer_set(mount->again, 0);
-    }
-}
-
 static void on_link_closed(void *arg)
 {
     struct mount *mount = arg;
 
     mount->link = NULL;
-    look_soon(mount);
 }
 
-static void on_join_done(void *arg)
+/*
+ * The guest ends a stream in good order when the mount is gone there, and only then. A break is as
+ * a rule the first sign of something that will be known soon: the end of the server, or of the
+ * session.
+ */
+static void on_join_done(bool ordered, void *arg)
 {
     struct mount *mount = arg;
 
     mount->join = NULL;
-    look_soon(mount);
+    if (mount->state == MOUNTS_STATE_MOUNTED) {
+        mount->unmounted = ordered;
+        loop_timer_set(mount->again, ordered ? 0 : RESTART_MS);
+    }
 }
 
 static void join_server(struct mount *mount, struct mux_stream *stream,
@@ -335,7 +336,11 @@ static void on_again(void *arg)
         fail(mount, "the guest did not answer in time");
     } else if (mount->state == MOUNTS_STATE_SERVING && !mount->server) {
         mount->state = MOUNTS_STATE_WAITING;
-    } else if (mount->state == MOUNTS_STATE_MOUNTED && mount_server_alive(mount->server)) {
+    } else if (mount->state == MOUNTS_STATE_MOUNTED && !mount->unmounted) {
+        drop_carriers(mount);
+        set_reason(mount, "its connection broke");
+        mount->state = MOUNTS_STATE_WAITING;
+    } else if (mount->state == MOUNTS_STATE_MOUNTED) {
         drop_carriers(mount);
         mount->state = MOUNTS_STATE_UNMOUNTED;
         set_reason(mount, "the guest has unmounted it");
@@ -374,6 +379,10 @@ static bool step(struct mount *mount)
     case MOUNTS_STATE_WAITING:
         if (mount->type == CONFIG_MOUNT_AGENT && !mount->server) {
             return start_server(mount);
+        }
+        if (mount->server && !mount->server_ready) {
+            mount->state = MOUNTS_STATE_SERVING;
+            return true;
         }
         ask_guest(mount);
         return mount->state == MOUNTS_STATE_MOUNTING;

@@ -38,7 +38,8 @@ struct mount {
     struct mount_server *server;
     bool server_ready;
     struct ration restarts;
-    struct loop_timer *again; /* 0 ms: looks why the join has ended; else a restart */
+    struct loop_timer *again; /* see on_again() */
+    bool unmounted;           /* by the guest; on_again() says so */
     struct peer_mount *call;
     struct link *link; /* to the server */
     struct join *join;

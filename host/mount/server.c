@@ -24,7 +24,6 @@ struct mount_server {
     void *arg;
     char *dir, *socket_path;
     uint8_t id[JOURNAL_ID_LEN];
-    pid_t pid;
     struct loop_child *child;
     int ready_fd; /* its standard output, until it has said that it is ready */
     struct loop_io *ready_io;
@@ -91,7 +90,6 @@ static void on_server_found(void *arg)
 
 static int watch(struct mount_server *server, pid_t pid, struct error *err)
 {
-    server->pid = pid;
     return loop_child_new(server->loop, pid, on_server_ended, server, &server->child, err);
 }
 
@@ -214,11 +212,6 @@ void mount_server_stop(struct mount_server *server)
 const uint8_t *mount_server_id(const struct mount_server *server)
 {
     return server->id;
-}
-
-bool mount_server_alive(const struct mount_server *server)
-{
-    return process_alive(server->pid);
 }
 
 int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, int *ret_fd,

@@ -44,5 +44,3 @@ const uint8_t *mount_server_id(const struct mount_server *server);
 /* A new connection, greeted: all files belong to @uid and @gid. Non-blocking. */
 int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, int *ret_fd,
                          struct error *err);
-/* False: it has ended, though ended() has yet to say so. */
-bool mount_server_alive(const struct mount_server *server);

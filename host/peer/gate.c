@@ -72,7 +72,7 @@ static void on_link_closed(void *arg)
     leave(visitor);
 }
 
-static void on_join_done(void *arg)
+static void on_join_done(bool ordered, void *arg)
 {
     struct visitor *visitor = arg;
 

@@ -41,14 +41,14 @@ void join_free(struct join *join)
 }
 
 /* Its streams are gone. */
-static void finish(struct join *join)
+static void finish(struct join *join, bool ordered)
 {
     join_done_fn *done = join->done;
     void *arg = join->arg;
 
     join_free(join);
     if (done) {
-        done(arg);
+        done(ordered, arg);
     }
 }
 
@@ -90,7 +90,7 @@ static void fail(struct half *half, uint32_t code)
     if (to->stream) {
         mux_stream_reset(steal(to->stream), code);
     }
-    finish(half->join);
+    finish(half->join, false);
 }
 
 static void on_data(struct mux_stream *stream, const void *data, size_t len, void *arg)
@@ -133,7 +133,7 @@ static void on_closed(struct mux_stream *stream, uint32_t code, void *arg)
     if (code) {
         fail(half, code == MUX_RESET_SESSION ? MUX_RESET_CONNECTION : code);
     } else if (!other_of(half)->stream) {
-        finish(half->join);
+        finish(half->join, true);
     }
 }
 

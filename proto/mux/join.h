@@ -10,8 +10,11 @@
 
 struct join;
 
-/* The last callback of a join: both streams are gone. May be NULL. */
-typedef void join_done_fn(void *arg);
+/*
+ * The last callback of a join: both streams are gone. May be NULL. @ordered: each has said all, and
+ * the other was given it; else one of them was reset.
+ */
+typedef void join_done_fn(bool ordered, void *arg);
 
 /* Takes both streams over until they end; the join frees itself then. */
 struct join *join_new(struct mux_stream *a, struct mux_stream *b, join_done_fn *done, void *arg);

@@ -253,15 +253,17 @@ static void test_a_stream_that_nobody_takes_breaks_the_connection(void **state)
     mux_free(mux);
 }
 
-static void on_join_done(void *arg)
+enum join_end { JOIN_GOES_ON, JOIN_ORDERED, JOIN_BROKEN };
+
+static void on_join_done(bool ordered, void *arg)
 {
-    *(bool *)arg = true;
+    *(enum join_end *)arg = ordered ? JOIN_ORDERED : JOIN_BROKEN;
 }
 
 static void test_a_join_carries_everything_and_both_ends(void **state)
 {
     scoped(free) char *data = pattern(BULK);
-    bool done = false;
+    enum join_end done = JOIN_GOES_ON;
 
     join_new(b.stream, c.stream, on_join_done, &done);
     send_all(&a, data, BULK, true);
@@ -269,19 +271,19 @@ static void test_a_join_carries_everything_and_both_ends(void **state)
     assert_true(d.fin);
     assert_int_equal(d.got.len, BULK);
     assert_memory_equal(d.got.data, data, BULK);
-    assert_false(done);
+    assert_int_equal(done, JOIN_GOES_ON);
     send_all(&d, data, BULK, true);
     run();
     assert_int_equal(a.got.len, BULK);
     assert_memory_equal(a.got.data, data, BULK);
-    assert_true(a.closed && d.closed && done);
+    assert_true(a.closed && d.closed && done == JOIN_ORDERED);
     assert_int_equal(a.code | d.code, 0);
 }
 
 static void test_a_join_stops_a_sender_whose_reader_rests(void **state)
 {
     scoped(free) char *data = pattern(BULK);
-    bool done = false;
+    enum join_end done = JOIN_GOES_ON;
 
     join_new(b.stream, c.stream, on_join_done, &done);
     d.hold = true;
@@ -295,13 +297,13 @@ static void test_a_join_stops_a_sender_whose_reader_rests(void **state)
     assert_int_equal(d.got.len, BULK);
     mux_stream_reset(steal(d.stream), MUX_RESET_CANCEL);
     run();
-    assert_true(a.closed && done);
+    assert_true(a.closed && done == JOIN_BROKEN);
     assert_int_equal(a.code, MUX_RESET_CONNECTION);
 }
 
 static void test_a_join_begins_with_what_came_early(void **state)
 {
-    bool done = false;
+    enum join_end done = JOIN_GOES_ON;
 
     b.hold = true;
     send_all(&a, "early", 5, true);
@@ -313,18 +315,18 @@ static void test_a_join_begins_with_what_came_early(void **state)
     send_all(&d, "late", 4, true);
     run();
     assert_string_equal(buf_str(&a.got), "late");
-    assert_true(done);
+    assert_int_equal(done, JOIN_ORDERED);
 }
 
 static void test_a_freed_join_resets_both(void **state)
 {
-    bool done = false;
+    enum join_end done = JOIN_GOES_ON;
 
     join_free(join_new(b.stream, c.stream, on_join_done, &done));
     b.stream = c.stream = NULL;
     run();
     assert_true(a.closed && d.closed);
-    assert_false(done);
+    assert_int_equal(done, JOIN_GOES_ON);
 }
 
 static void feed(struct end *end, const char *bytes, size_t len)
