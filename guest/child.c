@@ -72,6 +72,11 @@ static void signal_group(pid_t leader, int signal)
     }
 }
 
+pid_t child_pid(const struct child *child)
+{
+    return child->pid;
+}
+
 void child_kill(struct child *child, int signal)
 {
     if (child->pid > 0) {

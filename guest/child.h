@@ -46,6 +46,7 @@ void children_reap(struct children *children);
 
 int child_start(struct children *children, const struct child_options *options, struct child **ret,
                 struct error *err);
+pid_t child_pid(const struct child *child);
 /* Signals its process group; the end is reported as usual. */
 void child_kill(struct child *child, int signal);
 /* No more callbacks of this child; it runs on. The handle is invalid from here on. */

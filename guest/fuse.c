@@ -9,15 +9,13 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "lima/mount.h"
 #include "notifier.h"
 #include "rpc.h"
 
 #define DEVICE     "/dev/fuse"
 #define ANSWER_MAX ((1u << 20) + 4096u)
 #define READS_MAX  64 /* in one go */
-/* Of a pseudo-request, whose body says how many notifications were taken (u64): docs/protocol.md.
- */
-#define ACK_OPCODE 0x4c4d0002u
 
 struct fuse {
     struct fuse_options options;
@@ -41,7 +39,7 @@ static void send_ack(struct fuse *fuse)
     struct {
         struct fuse_in_header head;
         uint64_t count;
-    } ack = {.head = {.len = sizeof(ack), .opcode = ACK_OPCODE}, .count = fuse->taken};
+    } ack = {.head = {.len = sizeof(ack), .opcode = LIMA_MOUNT_ACK}, .count = fuse->taken};
 
     if (fuse->taken && fuse->stream && !fuse->sending &&
         mux_stream_write_all(fuse->stream, &ack, sizeof(ack))) {
@@ -96,7 +94,7 @@ static void on_device_readable(int fd, short revents, void *arg)
     ssize_t n;
 
     do {
-        n = fuselog_read(fuse->log, fd);
+        n = fuselog_read(fuse->log, fd, notifier_pid(fuse->notifier));
         n = n == -EINTR || n == -ENOENT ? 0 : n; /* a request that was taken back */
         /* Who works alone asks once at a time: a look for more would cost it time. */
     } while (n >= 0 && ++reads < READS_MAX && fuselog_count(fuse->log) > 1 &&
@@ -240,8 +238,8 @@ static struct fuse *fuse_with(const struct fuse_options *options, int fd, struct
     fuse->fd = fd;
     fuse->log = log;
     fuse->in = BUF_INIT;
-    fuse->notifier =
-        notifier_new(options->loop, options->children, fd, on_notifications_taken, fuse);
+    fuse->notifier = notifier_new(options->loop, options->children, fd, fuselog_mount(log),
+                                  on_notifications_taken, fuse);
     fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
     fuse->watch = loop_watch_new(options->loop, fd, 0, on_device_readable, fuse);
     return fuse;
@@ -312,6 +310,16 @@ void fuse_attach(struct fuse *fuse, struct mux_stream *stream)
     fuse->stream = stream;
     mux_stream_set_ops(stream, &stream_ops, fuse);
     watch_device(fuse, send_requests(fuse));
+}
+
+bool fuse_is_held(const struct fuse *fuse)
+{
+    return notifier_pid(fuse->notifier) != 0;
+}
+
+void fuse_let_go(struct fuse *fuse)
+{
+    notifier_let_go(fuse->notifier);
 }
 
 void fuse_detach(struct fuse *fuse)

@@ -43,5 +43,11 @@ int fuse_log_fd(const struct fuse *fuse);
 const struct fuselog_mount *fuse_mount(const struct fuse *fuse);
 /* Serves by @stream from now on; an older one is reset. */
 void fuse_attach(struct fuse *fuse, struct mux_stream *stream);
+/*
+ * Processes of ours may keep the file system alive for what they have to do there; they end. To be
+ * called when nobody else has it mounted.
+ */
+bool fuse_is_held(const struct fuse *fuse);
+void fuse_let_go(struct fuse *fuse);
 /* Leaves the stream alone, to be reset by its owner. */
 void fuse_detach(struct fuse *fuse);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "lima/mount.h"
 
 #define MAGIC       "LIMAFLG1"
 #define SMALL_SIZE  4096u
@@ -177,11 +178,12 @@ bool fuselog_has_room(const struct fuselog *log)
 }
 
 /* Read into a large slot, since the kernel wants the room; little ones move. */
-ssize_t fuselog_read(struct fuselog *log, int fuse_fd)
+ssize_t fuselog_read(struct fuselog *log, int fuse_fd, pid_t replayer)
 {
     size_t large = find_free(log, FUSELOG_SMALL, SLOTS);
     struct slot *slots = log->shared->slots;
     uint8_t *data = data_of(log, large);
+    const uint16_t mark = LIMA_MOUNT_REPLAYED;
     size_t slot = large;
     ssize_t n;
 
@@ -191,6 +193,9 @@ ssize_t fuselog_read(struct fuselog *log, int fuse_fd)
     if (n < (ssize_t)sizeof(struct fuse_in_header)) {
         slots[large].seq = 0;
         return n < 0 ? -errno : -EIO;
+    }
+    if (replayer && head_of(log, large)->pid == (uint32_t)replayer) {
+        memcpy(data + LIMA_MOUNT_REPLAYED_OFFSET, &mark, sizeof(mark));
     }
     if ((size_t)n <= SMALL_SIZE) {
         slot = find_free(log, 0, FUSELOG_SMALL);

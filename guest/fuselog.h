@@ -43,8 +43,11 @@ const struct fuselog_mount *fuselog_mount(const struct fuselog *log);
 
 /* There is room for one more, of any size. */
 bool fuselog_has_room(const struct fuselog *log);
-/* read(2)s one request from /dev/fuse; there must be room. Its length, or -errno as read(2). */
-ssize_t fuselog_read(struct fuselog *log, int fuse_fd);
+/*
+ * read(2)s one request from /dev/fuse; there must be room. One that the process @replayer (0: none)
+ * has made is marked (lima/mount.h). Its length, or -errno as read(2).
+ */
+ssize_t fuselog_read(struct fuselog *log, int fuse_fd, pid_t replayer);
 /*
  * The oldest request that is younger than @after (0: the oldest of all): its sequence number, or 0.
  * *@ret_data is valid until it is dropped.

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "files.h"
@@ -85,6 +86,19 @@ bool mountpoint_exists(const char *source)
     return find_device(source, device, sizeof(device));
 }
 
+bool mountpoint_find(const char *source, dev_t *ret_device)
+{
+    char device[32];
+    unsigned major, minor;
+
+    if (!find_device(source, device, sizeof(device)) ||
+        sscanf(device, "%u:%u", &major, &minor) != 2) {
+        return false;
+    }
+    *ret_device = makedev(major, minor);
+    return true;
+}
+
 /* A hint to the kernel; without it all works, in smaller pieces. */
 static void read_ahead(const char *source)
 {
@@ -108,10 +122,15 @@ static int mount_fuse(const struct mountpoint *point)
         xasprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
                   "max_read=1048576",
                   point->fuse_fd);
-    unsigned long flags = MS_NOSUID | MS_NODEV | (point->read_only ? MS_RDONLY : 0);
+    bool apart = point->read_only && point->replays; /* the mount alone is, not the file system */
+    unsigned long flags = MS_NOSUID | MS_NODEV | (point->read_only && !apart ? MS_RDONLY : 0);
 
     if (mount(point->source, point->path, FUSE_TYPE, flags, options) < 0) {
         return fail("mounting at", point->path);
+    }
+    if (apart &&
+        mount(NULL, point->path, NULL, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0) {
+        return fail("making read-only", point->path);
     }
     read_ahead(point->source);
     return 0;

@@ -6,17 +6,21 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct mountpoint {
     const char *source, *path, *type, *options;
     int fuse_fd; /* -1: not FUSE */
     bool read_only;
+    bool replays;  /* read-only, but for replay_open() */
     bool replaces; /* what is mounted there goes first, whoever uses it */
     bool lazy;     /* when unmounting */
 };
 
 /* The kernel has a FUSE mount of ours with this source, somewhere. Does not wait. */
 bool mountpoint_exists(const char *source);
+/* The same, and its device. */
+bool mountpoint_find(const char *source, dev_t *ret_device);
 
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */
 int mountpoint_mount(void *arg);

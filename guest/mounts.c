@@ -10,9 +10,11 @@
  */
 #include "mounts.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
@@ -50,6 +52,8 @@ struct mounts {
     struct mount *list;
     size_t count;
     unsigned next_number;
+    int table_fd; /* /proc/self/mountinfo, which tells when it changes; -1 */
+    struct loop_watch *table;
 };
 
 /* --- the list --- */
@@ -197,6 +201,7 @@ static bool reply_mounted(const struct mount *mount, struct mux_stream *stream, 
     message.resumed = resumed;
     message.uid = mount->uid;
     message.gid = mount->gid;
+    message.replays = mount->fuse != NULL;
     len = wire_encode(lima_guest_v1_Mounted_fields, &message, bytes);
     return rpc_reply(stream, 0, NULL) && mux_stream_write_all(stream, bytes, len);
 }
@@ -324,6 +329,7 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                                        .options = mount->options,
                                        .fuse_fd = mount->fuse ? fuse_fd(mount->fuse) : -1,
                                        .read_only = !request->writable,
+                                       .replays = request->replays,
                                        .replaces = replaces};
     r = r < 0 ? r : start_child(mount, run_mount, on_mount_done, err);
     if (r < 0) {
@@ -515,12 +521,35 @@ static void resume(struct mounts *mounts, unsigned number, int take_fuse_fd, int
     log_info("going on with the mount at '%s'", mount->path);
 }
 
+/* Our own processes may be all that keeps one that was unmounted (replay.h). */
+static void on_table_changed(int fd, short revents, void *arg)
+{
+    struct mounts *mounts = arg;
+
+    for (struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->fuse && mount->state == STATE_MOUNTED && fuse_is_held(mount->fuse) &&
+            !mountpoint_exists(mount->tag)) {
+            fuse_let_go(mount->fuse);
+        }
+    }
+}
+
+static void watch_table(struct mounts *mounts)
+{
+    mounts->table_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    if (mounts->table_fd >= 0) {
+        mounts->table = loop_watch_new(mounts->options.loop, mounts->table_fd, POLLPRI,
+                                       on_table_changed, mounts);
+    }
+}
+
 struct mounts *mounts_new(const struct mounts_options *options)
 {
     struct mounts *mounts = xnew(struct mounts);
     struct found found = {.mounts = mounts};
 
     mounts->options = *options;
+    watch_table(mounts);
     keep_take_all(on_kept, &found);
     for (size_t i = 0; i < found.count; i++) {
         resume(mounts, found.items[i].number, found.items[i].fuse_fd, found.items[i].log_fd);
@@ -533,6 +562,8 @@ void mounts_free(struct mounts *mounts)
     if (!mounts) {
         return;
     }
+    loop_watch_free(mounts->table);
+    fd_close(mounts->table_fd);
     while (mounts->list) {
         struct mount *mount = mounts->list;
 

@@ -2,12 +2,16 @@
 #include "notifier.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "fuselog.h"
+#include "lima/mount.h"
+#include "replay.h"
 
 #define BUFFER (1 << 20)
 
@@ -15,6 +19,7 @@ struct notifier {
     struct loop *loop;
     struct children *children;
     int fuse_fd;
+    const struct fuselog_mount *mount;
     void (*taken)(unsigned count, void *arg);
     void *arg;
     struct child *child; /* NULL: none runs */
@@ -23,16 +28,38 @@ struct notifier {
     unsigned on_way; /* packets that it has */
 };
 
+static void take(const struct notifier *notifier, int *tree_fd, const char *message, size_t len)
+{
+    struct fuse_out_header head;
+
+    if (len < sizeof(head)) {
+        return;
+    }
+    memcpy(&head, message, sizeof(head));
+    if (head.error != LIMA_MOUNT_REPLAY) {
+        (void)!write(notifier->fuse_fd, message, len); /* ENOENT: the kernel has forgotten it */
+        return;
+    }
+    if (*tree_fd == -EBADF) {
+        *tree_fd = replay_open(notifier->mount->tag, notifier->mount->point);
+        if (*tree_fd < 0) {
+            log_warn("nobody who watches files in '%s' is told what the host does: %s, ignoring",
+                     notifier->mount->point, strerror(-*tree_fd));
+        }
+    }
+    replay_do(*tree_fd, notifier->fuse_fd, message, len);
+}
+
 /* Until our parent closes its end. One byte back for each. */
 static int run_child(void *arg)
 {
     const struct notifier *notifier = arg;
     char message[NOTIFIER_MESSAGE_MAX];
+    int tree_fd = -EBADF; /* not opened yet */
     ssize_t n;
 
     while ((n = recv(STDIN_FILENO, message, sizeof(message), 0)) > 0) {
-        (void)!write(notifier->fuse_fd, message,
-                     (size_t)n); /* ENOENT: the kernel has forgotten it */
+        take(notifier, &tree_fd, message, (size_t)n);
         if (send(STDIN_FILENO, "", 1, MSG_NOSIGNAL) < 0) {
             break;
         }
@@ -116,6 +143,7 @@ static int start(struct notifier *notifier, struct error *err)
 }
 
 struct notifier *notifier_new(struct loop *loop, struct children *children, int fuse_fd,
+                              const struct fuselog_mount *mount,
                               void (*taken)(unsigned count, void *arg), void *arg)
 {
     struct notifier *notifier = xnew(struct notifier);
@@ -123,6 +151,7 @@ struct notifier *notifier_new(struct loop *loop, struct children *children, int 
     *notifier = (struct notifier){.loop = loop,
                                   .children = children,
                                   .fuse_fd = fuse_fd,
+                                  .mount = mount,
                                   .taken = taken,
                                   .arg = arg,
                                   .fd = -1};
@@ -135,6 +164,20 @@ void notifier_free(struct notifier *notifier)
         close_child(notifier);
         free(notifier);
     }
+}
+
+pid_t notifier_pid(const struct notifier *notifier)
+{
+    return notifier->child ? child_pid(notifier->child) : 0;
+}
+
+void notifier_let_go(struct notifier *notifier)
+{
+    unsigned lost = notifier->on_way;
+
+    notifier->on_way = 0;
+    close_child(notifier);
+    tell_taken(notifier, lost);
 }
 
 void notifier_send(struct notifier *notifier, const void *data, size_t len)

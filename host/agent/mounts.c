@@ -173,10 +173,11 @@ static void join_server(struct mount *mount, struct mux_stream *stream,
                         const struct peer_mounted *about)
 {
     scoped(error_done) struct error err = ERROR_INIT;
+    bool replays = mount->mounts->options.config->mount_inotify && about->replays;
     struct mux_stream *local;
     int fd;
 
-    if (mount_server_connect(mount->server, about->uid, about->gid, &fd, &err) < 0) {
+    if (mount_server_connect(mount->server, about->uid, about->gid, replays, &fd, &err) < 0) {
         mux_stream_reset(stream, MUX_RESET_CANCEL);
         fail(mount, error_text(&err));
         return;
@@ -227,6 +228,7 @@ static void ask_guest(struct mount *mount)
         .options = device_options,
         .user = options->config->user.name,
         .writable = mount->config.writable,
+        .replays = options->config->mount_inotify,
     };
 
     if (agent) {
@@ -500,6 +502,11 @@ struct mount *mounts_add(struct mounts *mounts, const struct config_mount *confi
     if (choice.instead) {
         log_warn("'%s' is mounted by the guest agent: %s, ignoring the type", config->mount_point,
                  choice.instead);
+    }
+    if (mounts->options.config->mount_inotify && choice.type != CONFIG_MOUNT_AGENT) {
+        log_warn("'%s': watchers in the guest see what the host does in mounts of the type 'agent' "
+                 "alone, ignoring mountInotify",
+                 config->mount_point);
     }
     while (*link && mount_compare(&(*link)->config, config) <= 0) {
         link = &(*link)->next;

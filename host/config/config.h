@@ -157,6 +157,7 @@ struct config {
     struct config_mount *mounts;
     size_t mount_count;
     enum config_mount_type mount_type;
+    bool mount_inotify;
     struct strv mount_types_unsupported;
     struct config_provision *provision;
     size_t provision_count;

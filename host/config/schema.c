@@ -528,7 +528,8 @@ const struct schema_object schema_root = {
          UNSET(""), .names = schema_mount_types, .help = "How directories are shared."},
         {"mountTypesUnsupported", SCHEMA_TEXTS, AT(struct config, mount_types_unsupported),
          .help = "What the image cannot mount."},
-        {"mountInotify", SCHEMA_BOOL, LATER, .help = "Replay the host's file events."},
+        {"mountInotify", SCHEMA_BOOL, AT(struct config, mount_inotify), .fallback = "false",
+         .help = "Watchers in the guest see what the host does."},
 
         {"ssh", OBJECT(ssh), .help = "Access by ssh."},
         {"firmware", OBJECT(firmware), .help = "Firmware of the machine."},

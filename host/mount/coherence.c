@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount/coherence.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <string.h>
+#include <time.h>
 #include "base/alloc.h"
 #include "base/log.h"
 #include "mount/watch.h"
@@ -13,10 +16,18 @@
 #define FILE_MS       60000u /* attributes of files: see above */
 #define WAITING_MAX   (256u << 10)
 #define HASH          4096
+#define SLACK_NS      20000000 /* by which times of files lag: they are those of the last tick */
+#define SECOND_NS     1000000000LL
 
 struct own {
     int wd;
     const char *name;
+};
+
+/* A file that we have closed: the name says no more than needs be. */
+struct closed {
+    int wd;
+    uint32_t name_hash;
 };
 
 struct coherence {
@@ -25,13 +36,19 @@ struct coherence {
     uint32_t short_ms;
     struct node *by_wd[HASH];
     bool said_full;
-    unsigned on_way;    /* notifications that the guest has yet to take */
-    struct buf waiting; /* for credit, whole ones */
-    bool resync;        /* too many waited: all is told anew */
-    uint64_t resync_at; /* number of the node that is next */
-    struct buf *out;    /* during a call */
+    uint64_t sent, acked; /* notifications that are on their way, and that the guest has taken */
+    struct buf waiting;   /* for credit, whole ones */
+    bool resync;          /* too many waited: all is told anew */
+    uint64_t resync_at;   /* number of the node that is next */
+    struct buf *out;      /* during a call */
     struct own own[4];
     size_t own_count;
+    struct replay *replay; /* NULL: the guest does not */
+    struct closed *closed; /* since changes were last looked for */
+    size_t closed_count, closed_cap;
+    int64_t told_ns;   /* CLOCK_REALTIME: changes until then were looked for; 0: not known */
+    int64_t lost_ns;   /* changes since then may be lost: the resync has to find them */
+    bool finds, looks; /* the resync does, and watches what was watched by an earlier process */
 };
 
 /* --- watches and nodes --- */
@@ -68,6 +85,27 @@ static void on_node_gone(struct node *node, void *arg)
     unwatch(arg, node, false);
 }
 
+static uint32_t hash_name(const char *name) /* FNV-1a */
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *name; name++) {
+        hash = (hash ^ (uint8_t)*name) * 16777619u;
+    }
+    return hash;
+}
+
+/* The host's watch tells us, as if somebody else had closed it. */
+static void on_node_closing(struct node *node, void *arg)
+{
+    struct coherence *c = arg;
+
+    if (c->replay && node->parent && node->parent->wd >= 0) {
+        array_reserve(c->closed, c->closed_cap, c->closed_count + 1);
+        c->closed[c->closed_count++] = (struct closed){node->parent->wd, hash_name(node->name)};
+    }
+}
+
 struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms)
 {
     struct coherence *c = xnew(struct coherence);
@@ -77,6 +115,7 @@ struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms)
     c->watch = short_ms ? watch_new(SHARE_PERCENT) : NULL;
     c->waiting = BUF_INIT_CAP(WAITING_MAX);
     nodes_set_gone(nodes, on_node_gone, c);
+    nodes_set_closing(nodes, on_node_closing, c);
     return c;
 }
 
@@ -84,6 +123,9 @@ void coherence_free(struct coherence *c)
 {
     if (c) {
         nodes_set_gone(c->nodes, NULL, NULL);
+        nodes_set_closing(c->nodes, NULL, NULL);
+        replay_free(c->replay);
+        free(c->closed);
         watch_free(c->watch);
         buf_done(&c->waiting);
         free(c);
@@ -95,18 +137,73 @@ int coherence_fd(const struct coherence *c)
     return c->watch ? watch_fd(c->watch) : -1;
 }
 
+void coherence_set_events(struct coherence *c, bool events)
+{
+    if (!events || !c->watch) {
+        replay_free(steal(c->replay));
+    } else if (!c->replay) {
+        c->replay = replay_new(c->nodes);
+    }
+    if (c->watch) {
+        watch_ask_closed(c->watch, c->replay != NULL);
+    }
+}
+
+struct replay *coherence_replay(const struct coherence *c)
+{
+    return c->replay;
+}
+
+bool coherence_waits(const struct coherence *c)
+{
+    return c->replay && replay_waits(c->replay);
+}
+
+void coherence_set_told(struct coherence *c, int64_t ns)
+{
+    c->told_ns = ns;
+    c->looks = true;
+}
+
+static void forget_sent(struct coherence *c)
+{
+    c->sent = c->acked = 0;
+    buf_drop(&c->waiting, c->waiting.len);
+    c->resync = c->finds = false;
+}
+
 void coherence_reset(struct coherence *c)
 {
-    c->on_way = 0;
-    buf_drop(&c->waiting, c->waiting.len);
-    c->resync = false;
+    forget_sent(c);
+    c->looks = false;
+    if (c->replay) {
+        replay_clear(c->replay);
+    }
+}
+
+/* @lost: changes were, since they were last looked for. */
+static void resync(struct coherence *c, bool lost)
+{
+    if (lost && c->told_ns) {
+        c->lost_ns = c->finds ? c->lost_ns : c->told_ns;
+        c->finds = true;
+        if (c->replay) {
+            replay_clear(c->replay);
+        }
+    }
+    c->resync = true;
+    c->resync_at = NODES_ROOT;
 }
 
 void coherence_restart(struct coherence *c)
 {
-    coherence_reset(c);
-    c->resync = true;
-    c->resync_at = NODES_ROOT;
+    bool found_all = !c->finds;
+
+    forget_sent(c);
+    if (c->replay) {
+        replay_restart(c->replay);
+    }
+    resync(c, c->looks || !found_all);
 }
 
 static void say_full(struct coherence *c, int r)
@@ -163,16 +260,20 @@ struct coherence_validity coherence_validity(const struct coherence *c, const st
 
 /* --- notifications --- */
 
+static bool has_credit(const struct coherence *c, unsigned count)
+{
+    return c->sent - c->acked + count <= COHERENCE_CREDIT;
+}
+
 /* Goes out now, or waits. */
 static void put(struct coherence *c, const void *data, size_t len)
 {
-    if (c->on_way < COHERENCE_CREDIT && !c->waiting.len) {
-        c->on_way++;
+    if (has_credit(c, 1) && !c->waiting.len) {
+        c->sent++;
         buf_put(c->out, data, len);
     } else if (buf_put(&c->waiting, data, len) < 0) {
         buf_drop(&c->waiting, c->waiting.len);
-        c->resync = true;
-        c->resync_at = NODES_ROOT;
+        resync(c, false);
     }
 }
 
@@ -205,13 +306,81 @@ static void tell_entry(struct coherence *c, const struct node *dir, const char *
 /* What has waited, as far as the credit goes. */
 static void put_waiting(struct coherence *c)
 {
-    while (c->on_way < COHERENCE_CREDIT && c->waiting.len) {
+    while (has_credit(c, 1) && c->waiting.len) {
         uint32_t len;
 
         memcpy(&len, c->waiting.data, sizeof(len));
         buf_put(c->out, c->waiting.data, len);
         buf_drop(&c->waiting, len);
-        c->on_way++;
+        c->sent++;
+    }
+}
+
+/* Too many for the guest: what it misses is found later, from the files' own times. */
+static void check_put(struct coherence *c, bool put)
+{
+    if (!put) {
+        resync(c, true);
+    }
+}
+
+static bool is_late(const struct coherence *c, const struct node_stat *st)
+{
+    return (int64_t)st->st.st_ctim.tv_sec * SECOND_NS + st->st.st_ctim.tv_nsec >=
+           c->lost_ns - SLACK_NS;
+}
+
+static void find_name(struct coherence *c, struct node *dir, int fd, const char *name)
+{
+    struct node_stat st;
+    struct node *node;
+
+    if (!tree_is_name(name) || nodes_stat_at(c->nodes, fd, name, &st) < 0 || !is_late(c, &st)) {
+        return;
+    }
+    node = nodes_find_file(c->nodes, &st);
+    if (!node || node->parent != dir || strcmp(node->name, name) != 0) {
+        (void)replay_put(c->replay, LIMA_REPLAY_MAKE, dir, name, S_ISDIR(st.st.st_mode));
+    }
+}
+
+static void find_names(struct coherence *c, struct node *dir)
+{
+    int path_fd = nodes_path_fd(c->nodes, dir);
+    int fd = path_fd < 0 ? -1 : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+
+    if (!stream) {
+        fd_close(fd);
+        return;
+    }
+    while ((entry = readdir(stream))) {
+        find_name(c, dir, fd, entry->d_name);
+    }
+    closedir(stream);
+}
+
+/* What became of @node that the guest was not told of. @st NULL: its name leads elsewhere by now.
+ */
+static void find_lost(struct coherence *c, struct node *node, const struct node_stat *st)
+{
+    bool is_dir = st ? S_ISDIR(st->st.st_mode) : S_ISDIR(node->mode);
+
+    if (!st) {
+        if (node->parent && node->name && node->parent->wd >= 0) {
+            (void)replay_put(c->replay, LIMA_REPLAY_REMOVE, node->parent, node->name, is_dir);
+        }
+        return;
+    }
+    if (is_dir && c->looks) {
+        node->mode = S_IFDIR;
+        coherence_look(c, node);
+    }
+    if (is_dir && node->wd >= 0) {
+        find_names(c, node);
+    } else if (!is_dir && node->parent && node->parent->wd >= 0 && is_late(c, st)) {
+        (void)replay_put(c->replay, LIMA_REPLAY_MODIFY, node->parent, node->name, false);
     }
 }
 
@@ -222,11 +391,15 @@ static void put_waiting(struct coherence *c)
 static void resync_one(struct coherence *c, struct node *node)
 {
     struct node_stat st;
+    int r = nodes_stat(c->nodes, node, &st);
 
-    if (node->parent && node->name && nodes_stat(c->nodes, node, &st) < 0) {
+    if (node->parent && node->name && r < 0) {
         tell_entry(c, node->parent, node->name);
     }
     tell_inode(c, node, true);
+    if (c->finds && c->replay) {
+        find_lost(c, node, r < 0 ? NULL : &st);
+    }
 }
 
 /* Everything that the guest knows, as far as the credit goes. */
@@ -234,13 +407,41 @@ static void put_resync(struct coherence *c)
 {
     uint64_t last = nodes_last(c->nodes);
 
-    while (c->resync && c->on_way + 2 <= COHERENCE_CREDIT && !c->waiting.len) {
+    while (c->resync && has_credit(c, 2) && !c->waiting.len) {
         struct node *node = nodes_find(c->nodes, c->resync_at);
 
         if (node) {
             resync_one(c, node);
         }
         c->resync = ++c->resync_at <= last;
+    }
+    if (!c->resync) {
+        c->finds = c->looks = false;
+    }
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int64_t real_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+/* Behind what is told: that is what makes the guest look anew. */
+static void put_replays(struct coherence *c)
+{
+    while (c->replay && !c->resync && !c->waiting.len && has_credit(c, 1) &&
+           replay_next(c->replay, c->sent + 1, now_ms(), c->out)) {
+        c->sent++;
     }
 }
 
@@ -271,14 +472,92 @@ static void tell_child(struct coherence *c, struct node *dir, const char *name, 
     }
 }
 
+static bool is_own_close(const struct coherence *c, const struct watch_event *event)
+{
+    uint32_t hash = hash_name(event->name);
+
+    for (size_t i = 0; i < c->closed_count; i++) {
+        if (c->closed[i].wd == event->wd && c->closed[i].name_hash == hash) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The folder that had this name. Few folders are removed, so a walk through all will do. */
+static const struct node *find_watched(const struct coherence *c, const struct node *dir,
+                                       const char *name)
+{
+    for (size_t i = 0; i < HASH; i++) {
+        for (const struct node *node = c->by_wd[i]; node; node = node->wd_next) {
+            if (node->parent == dir && node->name && strcmp(node->name, name) == 0) {
+                return node;
+            }
+        }
+    }
+    return NULL;
+}
+
+/*
+ * A replay of what makes a name lead elsewhere tells the guest by itself, and only while the kernel
+ * has the name still does it tell those, too, who watch what is behind it.
+ */
+static void on_name_event(struct coherence *c, struct node *dir, const struct watch_event *event)
+{
+    struct replay *replay = c->replay;
+    bool is_dir = event->is_dir;
+    bool prompt = replay && replay_is_prompt(replay);
+
+    if (!prompt || event->kind == WATCH_MADE) {
+        tell_entry(c, dir, event->name);
+    }
+    if (!prompt) {
+        tell_inode(c, dir, true);
+    }
+    if (!replay) {
+        return;
+    }
+    switch (event->kind) {
+    case WATCH_MADE:
+        check_put(c, replay_put(replay, LIMA_REPLAY_MAKE, dir, event->name, is_dir));
+        break;
+    case WATCH_REMOVED:
+        check_put(
+            c, is_dir ? replay_removed(replay, dir, event->name, find_watched(c, dir, event->name))
+                      : replay_put(replay, LIMA_REPLAY_REMOVE, dir, event->name, false));
+        break;
+    case WATCH_MOVED_FROM:
+        check_put(c, replay_moved_from(replay, dir, event->name, is_dir, event->cookie, now_ms()));
+        break;
+    default:
+        check_put(c, replay_moved_to(replay, dir, event->name, is_dir, event->cookie));
+        break;
+    }
+}
+
+/* Of a folder its parent tells, if it has one. */
+static void on_file_event(struct coherence *c, struct node *dir, const struct watch_event *event)
+{
+    bool content = event->kind == WATCH_CONTENT;
+
+    if (*event->name) {
+        tell_child(c, dir, event->name, content);
+    } else {
+        tell_inode(c, dir, false);
+    }
+    if (c->replay && (*event->name || !dir->parent)) {
+        check_put(c, replay_put(c->replay, content ? LIMA_REPLAY_MODIFY : LIMA_REPLAY_ATTRIBUTES,
+                                dir, event->name, event->is_dir));
+    }
+}
+
 static void on_event(const struct watch_event *event, void *arg)
 {
     struct coherence *c = arg;
     struct node *dir;
 
     if (event->kind == WATCH_OVERFLOW) {
-        c->resync = true;
-        c->resync_at = NODES_ROOT;
+        resync(c, true);
         return;
     }
     dir = *slot_of(c, event->wd);
@@ -286,16 +565,19 @@ static void on_event(const struct watch_event *event, void *arg)
         return;
     }
     switch (event->kind) {
-    case WATCH_NAME:
-        tell_entry(c, dir, event->name);
-        tell_inode(c, dir, true);
+    case WATCH_MADE:
+    case WATCH_REMOVED:
+    case WATCH_MOVED_FROM:
+    case WATCH_MOVED_TO:
+        on_name_event(c, dir, event);
         break;
     case WATCH_CONTENT:
     case WATCH_ATTRIBUTES:
-        if (*event->name) {
-            tell_child(c, dir, event->name, event->kind == WATCH_CONTENT);
-        } else {
-            tell_inode(c, dir, false);
+        on_file_event(c, dir, event);
+        break;
+    case WATCH_CLOSED:
+        if (c->replay && !is_own_close(c, event)) {
+            check_put(c, replay_put(c->replay, LIMA_REPLAY_CLOSE, dir, event->name, false));
         }
         break;
     case WATCH_GONE:
@@ -309,13 +591,19 @@ static void on_event(const struct watch_event *event, void *arg)
 
 void coherence_run(struct coherence *c, struct buf *out)
 {
+    int64_t now;
+
     if (!c->watch) {
         return;
     }
     c->out = out;
+    now = real_ns();
     put_waiting(c);
     watch_read(c->watch, on_event, c);
+    c->told_ns = now;
+    c->closed_count = 0;
     put_resync(c);
+    put_replays(c);
     c->out = NULL;
 }
 
@@ -349,6 +637,9 @@ void coherence_end_own(struct coherence *c, const struct node *dir, const char *
 
 void coherence_acked(struct coherence *c, uint64_t count, struct buf *out)
 {
-    c->on_way -= (unsigned)MIN(count, (uint64_t)c->on_way);
+    c->acked += MIN(count, c->sent - c->acked);
+    if (c->replay) {
+        replay_taken(c->replay, c->acked);
+    }
     coherence_run(c, out);
 }

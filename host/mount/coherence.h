@@ -6,6 +6,8 @@
  * What is not watched (too many folders, file systems that other machines change) is relied on
  * for a short time only. Changes that the guest itself has asked for are not told back.
  *
+ * A guest that replays (replay.h) is told of names by having it do the same once more.
+ *
  * The guest says how many notifications it has taken; no more than COHERENCE_CREDIT are on their
  * way. What does not fit waits; what is too much becomes one notification for each file that is
  * known.
@@ -19,11 +21,9 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "mount/nodes.h"
+#include "mount/replay.h"
 
 #define COHERENCE_CREDIT 128
-
-/* A pseudo-request of the guest agent, whose body is a u64: so many notifications were taken. */
-#define COHERENCE_ACK_OPCODE 0x4c4d0002u
 
 struct coherence;
 
@@ -40,6 +40,22 @@ void coherence_free(struct coherence *coherence);
 SCOPED_PTR(struct coherence, coherence_free)
 /* Readable: coherence_run() is due. -1: never. */
 int coherence_fd(const struct coherence *coherence);
+
+/*
+ * The guest replays what the host does, or not, for those who watch there: what is told of a name
+ * is then done once more in the guest, as coherence_replay() says.
+ */
+void coherence_set_events(struct coherence *coherence, bool events);
+/* NULL: it does not. */
+struct replay *coherence_replay(const struct coherence *coherence);
+
+/*
+ * An earlier process of this mount has told the guest of all changes until @ns (CLOCK_REALTIME):
+ * those since are to be found once the guest is connected.
+ */
+void coherence_set_told(struct coherence *coherence, int64_t ns);
+/* Half of a move waits for its other half: coherence_run() is due again after REPLAY_PAIR_MS. */
+bool coherence_waits(const struct coherence *coherence);
 
 /* The guest begins anew, and knows nothing. */
 void coherence_reset(struct coherence *coherence);

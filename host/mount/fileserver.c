@@ -84,6 +84,7 @@ static int take_preamble(struct fileserver *fs)
     }
     buf_drop(&fs->in, sizeof(preamble));
     fuse_server_set_owner(fs->server, preamble.uid, preamble.gid);
+    fuse_server_set_events(fs->server, preamble.events);
     fuse_server_changed(fs->server, &fs->out);
     fs->greeted = true;
     return 0;
@@ -217,6 +218,9 @@ static void on_idle(void *arg)
     struct fileserver *fs = arg;
 
     fuse_server_idle(fs->server);
+    if (fuse_server_waits(fs->server)) {
+        on_files_changed(-1, 0, fs);
+    }
 }
 
 /* --- life --- */

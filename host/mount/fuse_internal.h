@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the parts of the file server share: fuse_server.c (its life, and which function serves
- * what), fuse_show.c (what files look like to the guest), fuse_folders.c (names) and fuse_files.c
- * (contents and attributes). Nobody else includes it.
+ * what), fuse_show.c (what files look like to the guest), fuse_folders.c (names), fuse_files.c
+ * (contents and attributes) and fuse_replay.c (requests that repeat what the host did). Nobody else
+ * includes it.
  */
 #pragma once
 
@@ -37,8 +38,9 @@ struct fuse_server {
     struct fuse_stream streams[FUSE_STREAMS];
     uint64_t clock;
     struct buf news; /* notifications that go behind the answer */
-    bool again;      /* the request may have been done before by a process that was killed */
-    uint8_t *io;     /* for attributes: XATTR_SIZE_MAX */
+    uint64_t phantoms;
+    bool again;  /* the request may have been done before by a process that was killed */
+    uint8_t *io; /* for attributes: XATTR_SIZE_MAX */
 };
 
 /* One request while it is served. */
@@ -66,6 +68,14 @@ int fuse_answer_entry(struct fuse_job *job, struct node *dir, const char *name);
  * means then that it was.
  */
 int fuse_made(const struct fuse_job *job, int r, int error);
+
+/* ---- fuse_replay.c ---- */
+
+/*
+ * Serves one that the guest agent has marked (lima/mount.h). The node may be NULL. False: it is
+ * served like any other.
+ */
+bool fuse_serve_replayed(struct fuse_job *job, const struct fuse_op *op, int *ret);
 
 /* ---- fuse_folders.c ---- */
 

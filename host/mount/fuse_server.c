@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "lima/mount.h"
 #include "mount/fuse_internal.h"
 
 #define MAX_BACKGROUND 64
@@ -198,6 +199,7 @@ static int serve_change(struct fuse_job *job, fuse_serve_fn *fn)
 static int dispatch(struct fuse_job *job, const struct fuse_op *op)
 {
     size_t i = 0;
+    int r;
 
     while (i < ARRAY_LEN(table) && table[i].opcode != op->opcode) {
         i++;
@@ -205,11 +207,17 @@ static int dispatch(struct fuse_job *job, const struct fuse_op *op)
     if (i == ARRAY_LEN(table)) {
         return op->opcode == OP_TMPFILE ? -EOPNOTSUPP : -ENOSYS;
     }
-    if (op->changes && !tree_writable(job->server->tree)) {
-        return -EROFS;
-    }
     if (!names_are_fine(job->req)) {
         return -EINVAL;
+    }
+    if (job->req->replayed) {
+        job->node = nodes_find(job->server->nodes, job->req->node);
+        if (fuse_serve_replayed(job, op, &r)) {
+            return r;
+        }
+    }
+    if (op->changes && !tree_writable(job->server->tree)) {
+        return -EROFS;
     }
     job->node = nodes_find(job->server->nodes, job->req->node);
     if (!job->node && !table[i].no_node) {
@@ -287,6 +295,11 @@ void fuse_server_restart(struct fuse_server *server)
     coherence_restart(server->coherence);
 }
 
+void fuse_server_set_events(struct fuse_server *server, bool events)
+{
+    coherence_set_events(server->coherence, events);
+}
+
 int fuse_server_watch_fd(const struct fuse_server *server)
 {
     return coherence_fd(server->coherence);
@@ -304,7 +317,7 @@ int fuse_server_message(struct fuse_server *server, const void *data, size_t len
     int r = fuse_request_parse(data, len, &req);
 
     op = fuse_op_find(req.opcode);
-    if (req.opcode == COHERENCE_ACK_OPCODE) {
+    if (req.opcode == LIMA_MOUNT_ACK) {
         take_ack(server, data, len, out);
         return 0;
     }
@@ -322,9 +335,14 @@ int fuse_server_message(struct fuse_server *server, const void *data, size_t len
     return 0;
 }
 
-bool fuse_server_idle(struct fuse_server *server)
+bool fuse_server_waits(const struct fuse_server *server)
 {
-    return nodes_end_writing(server->nodes);
+    return coherence_waits(server->coherence);
+}
+
+void fuse_server_idle(struct fuse_server *server)
+{
+    nodes_end_writing(server->nodes);
 }
 
 void fuse_server_set_owner(struct fuse_server *server, uid_t uid, gid_t gid)
@@ -378,6 +396,7 @@ int fuse_server_new(const struct fuse_server_options *options, struct fuse_serve
                     struct error *err)
 {
     scoped(fuse_server_free) struct fuse_server *server = xnew(struct fuse_server);
+    struct stat st;
     int r;
 
     server->tree = options->tree;
@@ -388,6 +407,10 @@ int fuse_server_new(const struct fuse_server_options *options, struct fuse_serve
         nodes_set_fd_max(server->nodes, options->fd_max);
     }
     if (options->state) {
+        if (stat(options->state, &st) == 0) {
+            coherence_set_told(server->coherence,
+                               (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
+        }
         r = open_journal(server, options, err);
         if (r < 0) {
             return r;

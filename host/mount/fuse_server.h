@@ -46,11 +46,15 @@ void fuse_server_set_owner(struct fuse_server *server, uid_t uid, gid_t gid);
 int fuse_server_message(struct fuse_server *server, const void *data, size_t len, struct buf *out);
 /* Another connection: what was on its way by the last one is told again. */
 void fuse_server_restart(struct fuse_server *server);
+/* Whether the guest replays what the host does, for those who watch there (replay.h). */
+void fuse_server_set_events(struct fuse_server *server, bool events);
 /*
  * Readable: fuse_server_changed() is due, which appends notifications of changes to @out, with
  * the number 0. -1: never.
  */
 int fuse_server_watch_fd(const struct fuse_server *server);
 void fuse_server_changed(struct fuse_server *server, struct buf *out);
-/* Nothing was asked for some 10 ms: files that were written are closed. True: there were some. */
-bool fuse_server_idle(struct fuse_server *server);
+/* fuse_server_changed() is due after some 10 ms, whatever happens. */
+bool fuse_server_waits(const struct fuse_server *server);
+/* Nothing was asked for some 10 ms: files that were written are closed. */
+void fuse_server_idle(struct fuse_server *server);

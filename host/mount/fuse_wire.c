@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "lima/mount.h"
 
 /* Newer than some kernel headers. */
 #define OP_SYNCFS  50
@@ -127,6 +128,7 @@ int fuse_request_parse(const void *data, size_t len, struct fuse_request *ret)
     const struct fuse_op *op;
     const uint8_t *at = (const uint8_t *)data + sizeof(*head);
     size_t left;
+    uint16_t mark;
     int r;
 
     *ret = (struct fuse_request){0};
@@ -134,8 +136,11 @@ int fuse_request_parse(const void *data, size_t len, struct fuse_request *ret)
         return -EBADMSG;
     }
     left = len - sizeof(*head);
-    *ret = (struct fuse_request){
-        .opcode = head->opcode, .unique = head->unique, .node = head->nodeid, .pid = head->pid};
+    memcpy(&mark, (const uint8_t *)data + LIMA_MOUNT_REPLAYED_OFFSET, sizeof(mark));
+    *ret = (struct fuse_request){.opcode = head->opcode,
+                                 .unique = head->unique,
+                                 .node = head->nodeid,
+                                 .replayed = mark == LIMA_MOUNT_REPLAYED};
     op = fuse_op_find(head->opcode);
     if (!op) {
         return 0;

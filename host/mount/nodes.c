@@ -250,6 +250,12 @@ void nodes_set_gone(struct nodes *nodes, void (*fn)(struct node *node, void *arg
     nodes->gone_arg = arg;
 }
 
+void nodes_set_closing(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg)
+{
+    nodes->closing = fn;
+    nodes->closing_arg = arg;
+}
+
 uint64_t nodes_last(const struct nodes *nodes)
 {
     return nodes->by_id_len ? nodes->by_id_len - 1 : 0;
@@ -351,6 +357,14 @@ int nodes_enter(struct nodes *nodes, struct node *parent, const char *name,
     node->lookups++;
     *ret = node;
     return 0;
+}
+
+void nodes_refer(struct nodes *nodes, struct node *node)
+{
+    node->lookups++;
+    if (nodes->journal) {
+        journal_put_lookups(nodes->journal, node->id, 1);
+    }
 }
 
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t count)

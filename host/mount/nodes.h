@@ -58,6 +58,8 @@ SCOPED_PTR(struct nodes, nodes_free)
 void nodes_set_journal(struct nodes *nodes, struct journal *journal);
 /* @fn is told of nodes that go; they are still whole then. */
 void nodes_set_gone(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg);
+/* @fn is told of regular files that were open for writing, just before we close them. */
+void nodes_set_closing(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg);
 /* At most so many descriptors are kept. */
 void nodes_set_fd_max(struct nodes *nodes, size_t max);
 /* All but the root go: the guest begins anew. */
@@ -84,6 +86,8 @@ struct node *nodes_find_file(const struct nodes *nodes, const struct node_stat *
  */
 int nodes_enter(struct nodes *nodes, struct node *parent, const char *name,
                 const struct node_stat *st, struct node **ret);
+/* One reference more, of a file that it knows. */
+void nodes_refer(struct nodes *nodes, struct node *node);
 /* The kernel has @count references less; @node may be gone. */
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t count);
 /* It stays where it is meanwhile, forgotten or not. NULL is fine. */

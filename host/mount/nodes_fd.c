@@ -43,6 +43,9 @@ static void drop_io(struct nodes *nodes, struct node *node)
 {
     if (node->io_fd >= 0 && node->io_writes) {
         nodes->writers--;
+        if (nodes->closing) {
+            nodes->closing(node, nodes->closing_arg);
+        }
     }
     node->io_writes = false;
     drop_fd(nodes, &node->io_fd);

@@ -23,6 +23,8 @@ struct nodes {
     size_t writers;
     void (*gone)(struct node *node, void *arg); /* NULL: nobody asks */
     void *gone_arg;
+    void (*closing)(struct node *node, void *arg); /* the same */
+    void *closing_arg;
     uint64_t devices[DEVICES_MAX];
     size_t device_count;
 };

@@ -7,11 +7,12 @@
 
 #include <stdint.h>
 
-#define MOUNT_PREAMBLE_MAGIC "LIMAMNT\1"
+#define MOUNT_PREAMBLE_MAGIC "LIMAMNT\2"
 
 struct mount_preamble {
     char magic[8];
     uint32_t uid, gid; /* who owns all files, as the guest numbers its users */
+    uint32_t events;   /* 1: the guest replays what the host does */
 };
 
 /* Names in the folder of a mount, $LIMA_HOME/INSTANCE/mnt/DIGITS. */

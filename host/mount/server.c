@@ -214,10 +214,11 @@ const uint8_t *mount_server_id(const struct mount_server *server)
     return server->id;
 }
 
-int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, int *ret_fd,
-                         struct error *err)
+int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, bool replays,
+                         int *ret_fd, struct error *err)
 {
-    const struct mount_preamble preamble = {.magic = MOUNT_PREAMBLE_MAGIC, .uid = uid, .gid = gid};
+    const struct mount_preamble preamble = {
+        .magic = MOUNT_PREAMBLE_MAGIC, .uid = uid, .gid = gid, .events = replays};
     scoped(fd_close) int fd = -1;
     int r = file_connect_unix_now(server->socket_path, &fd, err);
 

@@ -41,6 +41,9 @@ void mount_server_leave(struct mount_server *server);
 void mount_server_stop(struct mount_server *server);
 /* Number of the mount: what it has served so far belongs to that. */
 const uint8_t *mount_server_id(const struct mount_server *server);
-/* A new connection, greeted: all files belong to @uid and @gid. Non-blocking. */
-int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, int *ret_fd,
-                         struct error *err);
+/*
+ * A new connection, greeted: all files belong to @uid and @gid; @replays: the guest does what the
+ * host does once more, for those who watch there. Non-blocking.
+ */
+int mount_server_connect(struct mount_server *server, uint32_t uid, uint32_t gid, bool replays,
+                         int *ret_fd, struct error *err);

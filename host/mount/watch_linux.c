@@ -22,6 +22,7 @@
 struct watch {
     int fd;
     size_t count, max;
+    bool closed;
     char *buf;
 };
 
@@ -55,6 +56,11 @@ void watch_free(struct watch *watch)
         free(watch->buf);
         free(watch);
     }
+}
+
+void watch_ask_closed(struct watch *watch, bool closed)
+{
+    watch->closed = closed;
 }
 
 int watch_fd(const struct watch *watch)
@@ -98,7 +104,7 @@ int watch_add(struct watch *watch, int fd)
         return -EOPNOTSUPP;
     }
     tree_fd_path(fd, path);
-    wd = inotify_add_watch(watch->fd, path, MASK);
+    wd = inotify_add_watch(watch->fd, path, MASK | (watch->closed ? IN_CLOSE_WRITE : 0));
     if (wd < 0) {
         return -errno;
     }
@@ -114,18 +120,32 @@ void watch_remove(struct watch *watch, int wd)
 
 static bool classify(const struct inotify_event *in, struct watch_event *ret)
 {
-    *ret = (struct watch_event){.wd = in->wd, .name = in->len ? in->name : ""};
+    static const struct {
+        uint32_t mask;
+        enum watch_kind kind;
+    } kinds[] = {{IN_CREATE, WATCH_MADE},           {IN_DELETE, WATCH_REMOVED},
+                 {IN_MOVED_FROM, WATCH_MOVED_FROM}, {IN_MOVED_TO, WATCH_MOVED_TO},
+                 {IN_MODIFY, WATCH_CONTENT},        {IN_CLOSE_WRITE, WATCH_CLOSED},
+                 {IN_ATTRIB, WATCH_ATTRIBUTES}};
+    size_t i = 0;
+
+    *ret = (struct watch_event){.wd = in->wd,
+                                .name = in->len ? in->name : "",
+                                .is_dir = in->mask & IN_ISDIR,
+                                .cookie = in->cookie};
     if (in->mask & IN_Q_OVERFLOW) {
         ret->kind = WATCH_OVERFLOW;
-    } else if (in->mask & GONE) {
+        return true;
+    }
+    if (in->mask & GONE) {
         ret->kind = WATCH_GONE;
         return !(in->mask & IN_IGNORED); /* comes behind each of the others, and behind our own */
-    } else if (in->mask & NAMES) {
-        ret->kind = WATCH_NAME;
-    } else {
-        ret->kind = in->mask & IN_MODIFY ? WATCH_CONTENT : WATCH_ATTRIBUTES;
     }
-    return true;
+    while (i < ARRAY_LEN(kinds) && !(in->mask & kinds[i].mask)) {
+        i++;
+    }
+    ret->kind = i < ARRAY_LEN(kinds) ? kinds[i].kind : WATCH_ATTRIBUTES;
+    return i < ARRAY_LEN(kinds);
 }
 
 void watch_read(struct watch *watch, void (*fn)(const struct watch_event *event, void *arg),

@@ -23,12 +23,14 @@ struct peer_mount_request {
     const char *options; /* of mount(2), for kinds with a device; else "" */
     const char *user;    /* who owns the files */
     bool writable;
+    bool replays; /* what the host does, for those who watch (lima/mount.h) */
     uint8_t id[PEER_MOUNT_ID_LEN];
 };
 
 struct peer_mounted {
     bool resumed; /* it was there, and its requests go on */
     uint32_t uid, gid;
+    bool replays; /* can */
 };
 
 /*

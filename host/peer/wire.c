@@ -186,6 +186,7 @@ void wire_put_mount_request(struct buf *out, const struct peer_mount_request *re
     message.user = (char *)request->user;
     message.id.data = (uint8_t *)request->id;
     message.id.len = sizeof(request->id);
+    message.replays = request->replays;
     wire_put_message(out, &message.base);
 }
 
@@ -558,8 +559,10 @@ int wire_mounted_decode(const uint8_t *data, size_t len, struct peer_mounted *re
     if (!message) {
         return -EBADMSG;
     }
-    *ret = (struct peer_mounted){
-        .resumed = message->resumed, .uid = message->uid, .gid = message->gid};
+    *ret = (struct peer_mounted){.resumed = message->resumed,
+                                 .uid = message->uid,
+                                 .gid = message->gid,
+                                 .replays = message->replays};
     lima__guest__v1__mounted__free_unpacked(message, NULL);
     return 0;
 }

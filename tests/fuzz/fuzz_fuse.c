@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The input is a row of requests for a file server: opcode, node, length of the body (two bytes),
- * body; the first byte of the input says whether the folder is writable. What must hold: each
- * request has one answer, with its number and a length that fits; nothing beside the shared folder
- * changes; a folder that is not writable stays as it was.
+ * body; the first byte of the input says whether the folder is writable (1), and whether the guest
+ * replays what the host does (2). The highest bit of a node marks a request as replayed; two
+ * opcodes that are none have the host rename its file. What must hold: each request has one answer,
+ * with its number and a length that fits; nothing beside the shared folder changes; a folder that
+ * is not writable stays as it was.
  */
 #include <dirent.h>
 #include <signal.h>
@@ -16,12 +18,15 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "fuzz.h"
+#include "lima/mount.h"
 #include "mount/fuse_server.h"
 #include "mount/fuse_wire.h"
 #include "util/file.h"
 #include "util/path.h"
 
 #define FILE_MAX (4u << 20)
+#define MARK     0x80
+#define MOVE     0xf0 /* and the next one: back */
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -44,9 +49,11 @@ static size_t count_entries(const char *path)
     return count;
 }
 
-static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, uint64_t node,
+static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, uint8_t node_byte,
                 const uint8_t *body, size_t len)
 {
+    uint64_t node = (node_byte & ~MARK) == 0x7f ? LIMA_REPLAY_ELSEWHERE_NODE : node_byte & ~MARK;
+    const uint16_t mark = node_byte & MARK ? LIMA_MOUNT_REPLAYED : 0;
     struct fuse_in_header head = {
         .len = (uint32_t)(sizeof(head) + len), .opcode = opcode, .unique = unique, .nodeid = node};
     scoped(free) uint8_t *message = xmalloc(head.len);
@@ -54,6 +61,7 @@ static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, ui
     struct fuse_out_header answer;
 
     memcpy(message, &head, sizeof(head));
+    memcpy(message + LIMA_MOUNT_REPLAYED_OFFSET, &mark, sizeof(mark));
     memcpy(message + sizeof(head), body, len);
     if (fuse_server_message(server, message, head.len, &out) < 0 || opcode == FUSE_INTERRUPT) {
         CHECK(out.len == 0);
@@ -70,7 +78,8 @@ static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, ui
     }
 }
 
-static void play(struct fuse_server *server, const uint8_t *data, size_t size)
+static void play(struct fuse_server *server, const char *file, const char *other,
+                 const uint8_t *data, size_t size)
 {
     const struct fuse_init_in init = {.major = 7, .minor = 38, .flags = UINT32_MAX};
     uint64_t unique = 2;
@@ -80,7 +89,11 @@ static void play(struct fuse_server *server, const uint8_t *data, size_t size)
         size_t len = MIN((size_t)(data[2] | data[3] << 8), size - 4);
 
         unique += 2;
-        ask(server, data[0], unique, data[1], data + 4, len);
+        if (data[0] == MOVE || data[0] == MOVE + 1) {
+            rename(data[0] == MOVE ? file : other, data[0] == MOVE ? other : file);
+        } else {
+            ask(server, data[0], unique, data[1], data + 4, len);
+        }
         data += 4 + len;
         size -= 4 + len;
     }
@@ -99,7 +112,7 @@ static void limit_files(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char top[] = "/tmp/fuzz-fuse-XXXXXX";
-    scoped(free) char *shared = NULL, *file = NULL, *state = NULL, *canary = NULL;
+    scoped(free) char *shared = NULL, *file = NULL, *other = NULL, *state = NULL, *canary = NULL;
     struct fuse_server_options options = {.fd_max = 16, .cache_ms = 1000};
     struct fuse_server *server = NULL;
     struct tree *tree = NULL;
@@ -110,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(mkdtemp(top));
     shared = path_join(top, "shared");
     file = path_join(shared, "a");
+    other = path_join(shared, "b");
     state = path_join(top, "state");
     canary = path_join(top, "canary");
     CHECK(mkdir(shared, 0700) == 0);
@@ -120,7 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.state = state;
     CHECK(fuse_server_new(&options, &server, NULL) == 0);
     if (size > 0) {
-        play(server, data + 1, size - 1);
+        fuse_server_set_events(server, data[0] & 2);
+        play(server, file, other, data + 1, size - 1);
     }
     fuse_server_free(server);
     tree_free(tree);

@@ -77,6 +77,7 @@ test_start_mounts_what_the_configuration_names() {
 		  guestIP: 0.0.0.0
 		  guestIPMustBeZero: false
 		  ignore: true
+		mountInotify: true
 		mounts:
 		- location: "$TMP/other"
 		  mountPoint: "$NESTED"
@@ -214,6 +215,18 @@ test_what_the_host_changes_is_seen_at_once() {
 	PYTHON
 }
 
+test_watchers_see_what_the_host_does() {
+	mkdir "$SHARED/events" "$SHARED/more"
+	python3 "$HERE/mounts_events.py" "$SEEN/events" "$SHARED/events" "$TMP/local" >"$TMP/tap" || true
+	cat "$TMP/tap"
+	! grep -q '^not ok' "$TMP/tap" || fail "see above"
+	grep -q '^ok' "$TMP/tap" || fail "no test ran"
+	python3 "$HERE/mounts_events.py" "$READ_ONLY/more" "$SHARED/more" "$TMP/local2" --read-only >"$TMP/tap" || true
+	cat "$TMP/tap"
+	! grep -q '^not ok' "$TMP/tap" || fail "see above"
+	grep -q '^ok' "$TMP/tap" || fail "no test ran"
+}
+
 test_mounts_come_and_go_without_a_trace() {
 	local before after
 
@@ -291,7 +304,7 @@ test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up() {
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
-	test_what_the_host_changes_is_seen_at_once test_mounts_come_and_go_without_a_trace \
+	test_what_the_host_changes_is_seen_at_once test_watchers_see_what_the_host_does test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
 	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up \
 	test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up

@@ -22,11 +22,13 @@ LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR
 READ, WRITE, SETXATTR, REMOVEXATTR, INIT = 15, 16, 21, 24, 26
 READDIR, CREATE, FALLOCATE, READDIRPLUS, RENAME2, COPY, TMPFILE = 28, 35, 43, 44, 45, 47, 51
 SECRET = b"the canary sings"
-PREAMBLE = b"LIMAMNT\1" + struct.pack("=II", 1000, 1000)
+PREAMBLE = b"LIMAMNT\2" + struct.pack("=III", 1000, 1000, 0)
+PREAMBLE_EVENTS = b"LIMAMNT\2" + struct.pack("=III", 1000, 1000, 1)
+REPLAYED = 0x4C52  # lima/mount.h
 
 
 class Server:
-    def __init__(self, program, writable):
+    def __init__(self, program, writable, cache_ms=1000):
         self.top = tempfile.mkdtemp()
         self.shared, self.dir = f"{self.top}/shared", f"{self.top}/dir"
         os.mkdir(self.shared)
@@ -37,18 +39,18 @@ class Server:
             f.write(b"shared")
         os.mkdir(f"{self.shared}/folder")
         self.process = subprocess.Popen(
-            [program, "--source", self.shared, "--dir", self.dir, "--id", "00" * 16]
+            [program, "--source", self.shared, "--dir", self.dir, "--id", "00" * 16, "--cache-ms", str(cache_ms)]
             + (["--writable"] if writable else []),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self.process.stdout.readline() == b"ready\n"
         self.unique = 0
         self.connect()
 
-    def connect(self):
+    def connect(self, preamble=PREAMBLE):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(20)
         self.sock.connect(f"{self.dir}/sock")
-        self.sock.sendall(PREAMBLE)
+        self.sock.sendall(preamble)
         error, _ = self.call(INIT, 0, struct.pack("=IIII", 7, 31, 131072, 0xffffffff))
         assert error == 0
 
@@ -56,9 +58,11 @@ class Server:
         self.sock.sendall(data)
 
     def reply(self):
-        head = self.exactly(16)
-        length, error, unique = struct.unpack("=IiQ", head)
-        return unique, -error, self.exactly(length - 16)
+        while True:
+            length, error, unique = struct.unpack("=IiQ", self.exactly(16))
+            data = self.exactly(length - 16)
+            if unique:  # else: news of what the host did
+                return unique, -error, data
 
     def exactly(self, n):
         data = b""
@@ -69,9 +73,9 @@ class Server:
             data += part
         return data
 
-    def call(self, opcode, node, body=b""):
+    def call(self, opcode, node, body=b"", mark=0):
         self.unique += 2
-        self.raw(struct.pack("=IIQQIIII", 40 + len(body), opcode, self.unique, node, 0, 0, 1, 0) + body)
+        self.raw(struct.pack("=IIQQIIII", 40 + len(body), opcode, self.unique, node, 0, 0, 1, mark << 16) + body)
         unique, error, data = self.reply()
         assert unique == self.unique
         return error, data
@@ -269,6 +273,37 @@ def a_read_only_share_refuses_all_that_changes(program):
     assert s.read(2)[1] == b"shared"
     s.intact()
     s.end()
+
+
+@test
+def requests_that_are_marked_as_replayed_change_nothing(program):
+    for writable, cache_ms in ((False, 1000), (True, 1000), (True, 0)):  # 0: it watches nothing
+        s = Server(program, writable, cache_ms)
+        s.sock.close()
+        s.connect(PREAMBLE_EVENTS)
+        assert s.lookup(1, b"file") == (0, 2)
+        assert s.lookup(1, b"folder") == (0, 3)
+        assert s.call(READDIR, 1, struct.pack("=QQIIQII", 0, 0, 4096, 0, 0, 0, 0))[0] == 0
+        os.mkdir(f"{s.shared}/folder/inner")  # so that something is on its way
+        os.rename(f"{s.shared}/folder/inner", f"{s.shared}/folder/moved")
+        before = [os.stat(f"{s.shared}/{name}") for name in ("file", "folder", ".")]
+        rng = random.Random(5)
+        for opcode, body in CHANGING.items():
+            for node in (1, 2, 3, 1 << 40, (1 << 40) + 20):
+                s.call(opcode, node, body, REPLAYED)
+        for _ in range(5000):
+            opcode = rng.choice([*CHANGING, LOOKUP, GETATTR, FORGET])
+            node = rng.choice([0, 1, 2, 3, 1 << 40, (1 << 40) + rng.randrange(64), rng.randrange(1 << 64)])
+            body = CHANGING.get(opcode, bytes(16))
+            if opcode == LOOKUP or rng.randrange(3) == 0:
+                body = body[:-9] + rng.choice([b"file\0", b"moved\0", b"..\0", b".lima-elsewhere\0", b"1\0", b"x"])
+            s.call(opcode, node, body, REPLAYED)
+        assert sorted(os.listdir(s.shared)) == ["file", "folder"] and os.listdir(f"{s.shared}/folder") == ["moved"]
+        after = [os.stat(f"{s.shared}/{name}") for name in ("file", "folder", ".")]
+        assert [(x.st_mtime_ns, x.st_ctime_ns) for x in before] == [(x.st_mtime_ns, x.st_ctime_ns) for x in after]
+        assert s.call(GETATTR, 1, bytes(16))[0] == 0
+        s.intact()
+        s.end()
 
 
 @test

@@ -49,7 +49,7 @@ static void come(struct world *world, uint64_t unique, uint32_t len)
     memcpy(data, &head, sizeof(head));
     assert_int_equal(send(world->fds[0], data, len, 0), len);
     assert_true(fuselog_has_room(world->log));
-    assert_int_equal(fuselog_read(world->log, world->fds[1]), len);
+    assert_int_equal(fuselog_read(world->log, world->fds[1], 0), len);
 }
 
 /* The requests that are there, oldest first. */
@@ -109,7 +109,7 @@ static void test_nothing_to_read_leaves_no_trace(void **state)
     struct world *world = *state;
 
     for (int i = 0; i < 100; i++) {
-        assert_int_equal(fuselog_read(world->log, world->fds[1]), -EAGAIN);
+        assert_int_equal(fuselog_read(world->log, world->fds[1], 0), -EAGAIN);
     }
     assert_int_equal(fuselog_count(world->log), 0);
     assert_true(fuselog_has_room(world->log));

@@ -338,6 +338,7 @@ static void test_a_mount_is_asked_for_as_the_guest_reads_it(void **state)
                                                .options = "trans=virtio",
                                                .user = "me",
                                                .writable = true,
+                                               .replays = true,
                                                .id = {1, 2, 3}};
     scoped(free) lima_guest_v1_MountRequest *got = xnew(lima_guest_v1_MountRequest);
     lima_guest_v1_UnmountRequest removed = lima_guest_v1_UnmountRequest_init_zero;
@@ -357,6 +358,7 @@ static void test_a_mount_is_asked_for_as_the_guest_reads_it(void **state)
     assert_string_equal(got->options, "trans=virtio");
     assert_string_equal(got->user, "me");
     assert_true(got->writable);
+    assert_true(got->replays);
     assert_int_equal(got->id.size, PEER_MOUNT_ID_LEN);
     wire_put_unmount_request(&removal, "lima-x", true);
     body = body_of(&removal, &len);
@@ -368,7 +370,7 @@ static void test_a_mount_is_asked_for_as_the_guest_reads_it(void **state)
 
 static void test_what_was_mounted_is_read(void **state)
 {
-    lima_guest_v1_Mounted message = {.resumed = true, .uid = 501, .gid = 1000};
+    lima_guest_v1_Mounted message = {.resumed = true, .uid = 501, .gid = 1000, .replays = true};
     struct peer_mounted got;
     uint8_t bytes[64];
     size_t len = nano_encode(lima_guest_v1_Mounted_fields, &message, bytes, sizeof(bytes));
@@ -377,6 +379,7 @@ static void test_what_was_mounted_is_read(void **state)
     assert_true(got.resumed);
     assert_int_equal(got.uid, 501);
     assert_int_equal(got.gid, 1000);
+    assert_true(got.replays);
     assert_int_equal(wire_mounted_decode((const uint8_t *)"\xff", 1, &got), -EBADMSG);
 }
 

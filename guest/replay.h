@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the host has done to a shared folder, done once more on the mount (lima/mount.h), so that
+ * the kernel tells those who watch there. The host's server knows these requests by the process
+ * that makes them, and answers from what is there already.
+ *
+ * All of it waits for the server, so only a child process may call it.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/*
+ * A way to the mount of @source at @path that is writable even if that is not, and does not keep
+ * anybody from unmounting it; but the file system lives as long as the descriptor does. -errno:
+ * ENOSYS (Linux before 5.2; before 5.12 if it is not writable), ESTALE (another mount is on top).
+ */
+int replay_open(const char *source, const char *path);
+/*
+ * @message: a whole notification LIMA_MOUNT_REPLAY. What cannot be done makes the kernel of
+ * @fuse_fd forget the names that it is about. @tree_fd may be negative.
+ */
+void replay_do(int tree_fd, int fuse_fd, const void *message, size_t len);

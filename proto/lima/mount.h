@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the stream of a mount carries besides the kernel's own FUSE messages (linux/fuse.h), between
+ * the guest agent and the host's file server. Like those: in the guest's byte order.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* A request with this opcode is the guest agent's: behind its header a u64, so many notifications
+ * were taken. It is not answered. */
+#define LIMA_MOUNT_ACK 0x4c4d0002u
+
+/*
+ * At this offset of a request's header, in what the kernel leaves 0 (u16): the guest agent has it
+ * made, to replay what the host has done already. It is answered as if it were done now, and
+ * changes nothing.
+ */
+#define LIMA_MOUNT_REPLAYED_OFFSET 38
+#define LIMA_MOUNT_REPLAYED        0x4c52u
+
+/* A notification with this code asks for that: struct lima_replay, then both names, each with a
+ * NUL. */
+#define LIMA_MOUNT_REPLAY 0x4c4d0003
+
+enum lima_replay_op {
+    LIMA_REPLAY_MAKE = 1, /* mode has its type */
+    LIMA_REPLAY_REMOVE,   /* mode: a folder, or not */
+    LIMA_REPLAY_MOVE,     /* to name2 in dir2, where it has the number ino then */
+    LIMA_REPLAY_MODIFY,
+    LIMA_REPLAY_ATTRIBUTES, /* name empty: those of dir */
+    LIMA_REPLAY_CLOSE,      /* by somebody who might have written */
+};
+
+struct lima_replay {
+    uint32_t op;
+    uint32_t mode;
+    uint64_t dir, dir2; /* numbers of folders, as the kernel has them from LOOKUP */
+    uint32_t generation, generation2;
+    uint64_t ino;
+    uint32_t name_len, name2_len; /* without their NULs */
+};
+
+/*
+ * A folder at the mount's root that is there for replays alone, and never listed: what is moved out
+ * of the guest's sight goes there, and what comes into it comes from there.
+ */
+#define LIMA_REPLAY_ELSEWHERE      ".lima-elsewhere"
+#define LIMA_REPLAY_ELSEWHERE_NODE (UINT64_C(1) << 40)
+
+#define LIMA_REPLAY_MAX (16 + sizeof(struct lima_replay) + 2 * 256) /* bytes, with its header */
