@@ -86,6 +86,46 @@ bool mountpoint_exists(const char *source)
     return find_device(source, device, sizeof(device));
 }
 
+/* "\\040" is a space, as proc(5) has it. */
+static void unescape(char *text)
+{
+    char *to = text;
+
+    for (const char *from = text; *from; to++) {
+        if (from[0] == '\\' && from[1] && from[2] && from[3]) {
+            *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+            from += 4;
+        } else {
+            *to = *from++;
+        }
+    }
+    *to = '\0';
+}
+
+/* Lines as above: the fifth field is the mount point; behind " - " are type and source. */
+bool mountpoint_is(const char *type, const char *source, const char *path)
+{
+    scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);
+    scoped(free) char *wanted = xasprintf("%s %s ", type, source);
+    bool found = false;
+
+    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
+        const char *rest = strstr(line, " - ");
+        int begin = 0, end = 0;
+
+        sscanf(line, "%*s %*s %*s %*s %n%*s%n", &begin, &end);
+        if (!rest || !end) {
+            continue;
+        }
+        line[end] = '\0';
+        unescape(line + begin);
+        if (strcmp(line + begin, path) == 0) {
+            found = strncmp(rest + strlen(" - "), wanted, strlen(wanted)) == 0;
+        }
+    }
+    return found;
+}
+
 bool mountpoint_find(const char *source, dev_t *ret_device)
 {
     char device[32];

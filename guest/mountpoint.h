@@ -19,7 +19,9 @@ struct mountpoint {
 
 /* The kernel has a FUSE mount of ours with this source, somewhere. Does not wait. */
 bool mountpoint_exists(const char *source);
-/* The same, and its device. */
+/* The last mount at @path is of this @type and @source. Does not wait. */
+bool mountpoint_is(const char *type, const char *source, const char *path);
+/* As mountpoint_exists(), and its device. */
 bool mountpoint_find(const char *source, dev_t *ret_device);
 
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */

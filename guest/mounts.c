@@ -310,6 +310,11 @@ static int open_fuse(struct mount *mount, const lima_guest_v1_MountRequest *requ
     return fuse_new(&options, about, &mount->fuse, err);
 }
 
+static const char *type_of(const lima_guest_v1_MountRequest *request)
+{
+    return request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS ? "virtiofs" : "9p";
+}
+
 static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                        const lima_guest_v1_MountRequest *request, const char *path, bool replaces,
                        struct error *err)
@@ -318,7 +323,7 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
     int r = 0;
 
     mount->options = xstrdup(request->options);
-    mount->type = request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS ? "virtiofs" : "9p";
+    mount->type = type_of(request);
     find_user(mount, request->user);
     if (request->kind == lima_guest_v1_MountRequest_Kind_AGENT) {
         r = open_fuse(mount, request, err);
@@ -362,6 +367,19 @@ static void drop_replaced(struct mount *mount)
     mount_free(mount);
 }
 
+/* With a device, one that an earlier process of ours has made, or the guest itself. */
+static void take_up(struct mounts *mounts, const struct rpc_call *call,
+                    const lima_guest_v1_MountRequest *request, const char *path)
+{
+    struct mount *mount = mount_new(mounts, request->tag, path);
+
+    mount->type = type_of(request);
+    mount->state = STATE_MOUNTED;
+    find_user(mount, request->user);
+    mux_stream_consumed(call->stream, call->rest_len);
+    answer_mounted(mount, call->stream, true);
+}
+
 int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err)
 {
     struct mounts *mounts = arg;
@@ -383,6 +401,11 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         find_user(mount, request->user);
         mux_stream_consumed(call->stream, call->rest_len);
         answer_mounted(mount, call->stream, true);
+        return 0;
+    }
+    if (!mount && request->kind != lima_guest_v1_MountRequest_Kind_AGENT &&
+        mountpoint_is(type_of(request), request->tag, path)) {
+        take_up(mounts, call, request, path);
         return 0;
     }
     replaces = mount && strcmp(mount->path, path) == 0;

@@ -13,7 +13,8 @@
 #include "lima/mount.h"
 #include "replay.h"
 
-#define BUFFER (1 << 20)
+#define BUFFER    (1 << 20)
+#define TAKEN_MAX 4 /* messages that the parent hears of together while more wait */
 
 struct notifier {
     struct loop *loop;
@@ -28,7 +29,8 @@ struct notifier {
     unsigned on_way; /* packets that it has */
 };
 
-static void take(const struct notifier *notifier, int *tree_fd, const char *message, size_t len)
+static void take(const struct notifier *notifier, struct replay *replay, const char *message,
+                 size_t len)
 {
     struct fuse_out_header head;
 
@@ -40,29 +42,52 @@ static void take(const struct notifier *notifier, int *tree_fd, const char *mess
         (void)!write(notifier->fuse_fd, message, len); /* ENOENT: the kernel has forgotten it */
         return;
     }
-    if (*tree_fd == -EBADF) {
-        *tree_fd = replay_open(notifier->mount->tag, notifier->mount->point);
-        if (*tree_fd < 0) {
-            log_warn("nobody who watches files in '%s' is told what the host does: %s, ignoring",
-                     notifier->mount->point, strerror(-*tree_fd));
-        }
+    if (replay->tree_fd == -EBADF &&
+        replay_open(replay, notifier->mount->tag, notifier->mount->point) < 0) {
+        log_warn("nobody who watches files in '%s' is told what the host does: %s, ignoring",
+                 notifier->mount->point, strerror(-replay->tree_fd));
     }
-    replay_do(*tree_fd, notifier->fuse_fd, message, len);
+    replay_do(replay, message, len);
 }
 
-/* Until our parent closes its end. One byte back for each. */
+/* A byte for each that was taken. False: nobody is there any more. */
+static bool tell_parent(size_t *taken)
+{
+    static const char bytes[TAKEN_MAX];
+    bool told = !*taken || send(STDIN_FILENO, bytes, *taken, MSG_NOSIGNAL) >= 0;
+
+    *taken = 0;
+    return told;
+}
+
+static ssize_t receive(struct replay *replay, size_t *taken, char message[NOTIFIER_MESSAGE_MAX])
+{
+    ssize_t n;
+
+    if (*taken == TAKEN_MAX && !tell_parent(taken)) {
+        return 0;
+    }
+    n = recv(STDIN_FILENO, message, NOTIFIER_MESSAGE_MAX, MSG_DONTWAIT);
+    if (n >= 0 || errno != EAGAIN) {
+        return n;
+    }
+    replay_rest(replay);
+    return tell_parent(taken) ? recv(STDIN_FILENO, message, NOTIFIER_MESSAGE_MAX, 0) : 0;
+}
+
+/* Until our parent closes its end. */
 static int run_child(void *arg)
 {
     const struct notifier *notifier = arg;
     char message[NOTIFIER_MESSAGE_MAX];
-    int tree_fd = -EBADF; /* not opened yet */
+    struct replay replay = {
+        .fuse_fd = notifier->fuse_fd, .tree_fd = -EBADF /* not opened yet */, .folder_fd = -1};
+    size_t taken = 0;
     ssize_t n;
 
-    while ((n = recv(STDIN_FILENO, message, sizeof(message), 0)) > 0) {
-        take(notifier, &tree_fd, message, (size_t)n);
-        if (send(STDIN_FILENO, "", 1, MSG_NOSIGNAL) < 0) {
-            break;
-        }
+    while ((n = receive(&replay, &taken, message)) > 0) {
+        take(notifier, &replay, message, (size_t)n);
+        taken++;
     }
     return 0;
 }
@@ -102,11 +127,12 @@ static void on_child_ended(int status, void *arg)
 static void on_child_says(int fd, short revents, void *arg)
 {
     struct notifier *notifier = arg;
+    char bytes[TAKEN_MAX];
     unsigned count = 0;
-    char byte;
+    ssize_t n;
 
-    while (recv(fd, &byte, sizeof(byte), MSG_DONTWAIT) > 0) {
-        count++;
+    while ((n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+        count += (unsigned)n;
     }
     if (!count && revents & (POLLHUP | POLLERR)) {
         loop_watch_set(notifier->watch, 0); /* its end is reported by itself */

@@ -39,7 +39,7 @@ struct handle { /* struct file_handle of open_by_handle_at(2) */
     uint32_t number_high, number_low, generation;
 };
 
-int replay_open(const char *source, const char *path)
+static int open_tree(const char *source, const char *path)
 {
     struct attributes writable = {.clear = ATTR_RDONLY};
     scoped(fd_close) int fd =
@@ -66,6 +66,12 @@ int replay_open(const char *source, const char *path)
     return opened < 0 ? -errno : opened;
 }
 
+int replay_open(struct replay *replay, const char *source, const char *path)
+{
+    replay->tree_fd = open_tree(source, path);
+    return replay->tree_fd;
+}
+
 /* O_PATH descriptor of a folder that the kernel knows by its number; or -errno. */
 static int open_folder(int tree_fd, uint64_t node, uint32_t generation)
 {
@@ -85,6 +91,32 @@ static int open_folder(int tree_fd, uint64_t node, uint32_t generation)
             (int)syscall(SYS_open_by_handle_at, tree_fd, &handle, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
     return fd < 0 ? -errno : fd;
+}
+
+void replay_rest(struct replay *replay)
+{
+    fd_close(steal_fd(&replay->folder_fd));
+}
+
+/*
+ * The same, borrowed until the next call. Kept, since each opening by number has the kernel look up
+ * the folder's own name again.
+ */
+static int keep_folder(struct replay *replay, uint64_t node, uint32_t generation)
+{
+    int fd;
+
+    if (replay->folder_fd >= 0 && replay->folder == node && replay->generation == generation) {
+        return replay->folder_fd;
+    }
+    replay_rest(replay);
+    fd = open_folder(replay->tree_fd, node, generation);
+    if (fd >= 0) {
+        replay->folder_fd = fd;
+        replay->folder = node;
+        replay->generation = generation;
+    }
+    return fd;
 }
 
 static void tell_kernel(int fuse_fd, int code, const void *body, size_t len, const char *name)
@@ -194,31 +226,45 @@ static bool parse(const void *message, size_t len, struct lima_replay *ret, cons
     return is_name(*ret_name, ret->name_len) && is_name(*ret_name2, ret->name2_len);
 }
 
-void replay_do(int tree_fd, int fuse_fd, const void *message, size_t len)
+static int do_one(struct replay *replay, const struct lima_replay *event, const char *name,
+                  const char *name2)
 {
-    scoped(fd_close) int dir = -1;
     scoped(fd_close) int dir2 = -1;
-    const char *name, *name2;
-    struct lima_replay replay;
-    int r = -EBADF;
+    int dir, r;
 
-    if (!parse(message, len, &replay, &name, &name2)) {
+    if (replay->tree_fd < 0) {
+        return replay->tree_fd;
+    }
+    if (event->op == LIMA_REPLAY_MOVE) {
+        dir2 = open_folder(replay->tree_fd, event->dir2, event->generation2);
+    }
+    dir = keep_folder(replay, event->dir, event->generation);
+    r = dir < 0 ? dir : run(dir, event, name, dir2, name2);
+    if (r == -EEXIST) { /* somebody has looked at it since */
+        forget_name(replay->fuse_fd, event->dir, name);
+        r = run(dir, event, name, dir2, name2);
+    }
+    return r;
+}
+
+void replay_do(struct replay *replay, const void *message, size_t len)
+{
+    const char *name, *name2;
+    struct lima_replay event;
+
+    if (!parse(message, len, &event, &name, &name2)) {
         return;
     }
-    if (tree_fd >= 0) {
-        dir = open_folder(tree_fd, replay.dir, replay.generation);
-        dir2 = replay.op == LIMA_REPLAY_MOVE ? open_folder(tree_fd, replay.dir2, replay.generation2)
-                                             : -1;
-        r = dir < 0 ? dir : run(dir, &replay, name, dir2, name2);
+    if (event.op == LIMA_REPLAY_REMOVE) {
+        replay_rest(replay); /* it might be that folder */
     }
-    if (r == -EEXIST) { /* somebody has looked at it since */
-        forget_name(fuse_fd, replay.dir, name);
-        r = run(dir, &replay, name, dir2, name2);
+    if (do_one(replay, &event, name, name2) == 0) {
+        return;
     }
-    if (r < 0 && *name) {
-        forget_name(fuse_fd, replay.dir, name);
+    if (*name) {
+        forget_name(replay->fuse_fd, event.dir, name);
     }
-    if (r < 0 && *name2) {
-        forget_name(fuse_fd, replay.dir2, name2);
+    if (*name2) {
+        forget_name(replay->fuse_fd, event.dir2, name2);
     }
 }

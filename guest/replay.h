@@ -9,15 +9,26 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
+
+struct replay {
+    int fuse_fd;   /* of the kernel that is to forget what cannot be done; borrowed */
+    int tree_fd;   /* negative: nothing can be done */
+    int folder_fd; /* the last one, while it may be wanted again; -1 */
+    uint64_t folder;
+    uint32_t generation;
+};
 
 /*
  * A way to the mount of @source at @path that is writable even if that is not, and does not keep
  * anybody from unmounting it; but the file system lives as long as the descriptor does. -errno:
  * ENOSYS (Linux before 5.2; before 5.12 if it is not writable), ESTALE (another mount is on top).
  */
-int replay_open(const char *source, const char *path);
+int replay_open(struct replay *replay, const char *source, const char *path);
 /*
- * @message: a whole notification LIMA_MOUNT_REPLAY. What cannot be done makes the kernel of
- * @fuse_fd forget the names that it is about. @tree_fd may be negative.
+ * @message: a whole notification LIMA_MOUNT_REPLAY. What cannot be done makes the kernel forget the
+ * names that it is about.
  */
-void replay_do(int tree_fd, int fuse_fd, const void *message, size_t len);
+void replay_do(struct replay *replay, const void *message, size_t len);
+/* Nothing more is to be done just now: nothing is kept open that others might want to see go. */
+void replay_rest(struct replay *replay);

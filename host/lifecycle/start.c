@@ -32,6 +32,7 @@
 #include "lifecycle/seed.h"
 #include "lifecycle/stop.h"
 #include "util/file.h"
+#include "util/path.h"
 #include "util/process.h"
 #include "util/term.h"
 #include "util/units.h"
@@ -55,7 +56,7 @@ static int agent_argv(const struct start *s, struct strv *ret, struct error *err
     scoped(free) char *pidfile = instance_path(s->inst, LAYOUT_HA_PID);
     scoped(free) char *socket = instance_path(s->inst, LAYOUT_HA_SOCK);
 
-    self = s->options->limactl ? xstrdup(s->options->limactl) : realpath("/proc/self/exe", NULL);
+    self = s->options->limactl ? xstrdup(s->options->limactl) : path_self();
     if (!self) {
         return error_errno(err, errno, "finding this program's file");
     }

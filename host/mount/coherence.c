@@ -508,10 +508,8 @@ static void on_name_event(struct coherence *c, struct node *dir, const struct wa
     bool is_dir = event->is_dir;
     bool prompt = replay && replay_is_prompt(replay);
 
-    if (!prompt || event->kind == WATCH_MADE) {
-        tell_entry(c, dir, event->name);
-    }
     if (!prompt) {
+        tell_entry(c, dir, event->name);
         tell_inode(c, dir, true);
     }
     if (!replay) {

@@ -133,17 +133,20 @@ static int replay_lookup(struct fuse_job *job, const struct replay *replay)
                                        : -ENOENT;
 }
 
-static int replay_make(struct fuse_job *job, const struct replay *replay, uint32_t mode)
+static int replay_make(struct fuse_job *job, struct replay *replay, uint32_t mode)
 {
+    const struct fuse_request *req = job->req;
     const struct replay_event *event;
 
-    return replay_find(replay, job->req->node, job->req->name, &event) == REPLAY_ROLE_ABSENT
-               ? answer_real(job, job->req->node, job->req->name, mode)
-               : -ENOENT;
+    if (replay_find(replay, req->node, req->name, &event) != REPLAY_ROLE_ABSENT) {
+        return -ENOENT;
+    }
+    replay_done(replay, req->node, req->name);
+    return answer_real(job, req->node, req->name, mode);
 }
 
 /* The table follows the host's move. */
-static int replay_rename(struct fuse_job *job, uint64_t new_dir)
+static int replay_rename(struct fuse_job *job, struct replay *replay, uint64_t new_dir)
 {
     struct nodes *nodes = job->server->nodes;
     struct node *to = nodes_find(nodes, new_dir);
@@ -151,6 +154,7 @@ static int replay_rename(struct fuse_job *job, uint64_t new_dir)
     struct node_stat st;
     struct node *node;
 
+    replay_done(replay, job->req->node, job->req->name);
     if (fd >= 0 && nodes_stat_at(nodes, fd, job->req->name2, &st) == 0) {
         node = nodes_find_file(nodes, &st);
         if (node) {
@@ -162,7 +166,7 @@ static int replay_rename(struct fuse_job *job, uint64_t new_dir)
 
 bool fuse_serve_replayed(struct fuse_job *job, const struct fuse_op *op, int *ret)
 {
-    const struct replay *replay = coherence_replay(job->server->coherence);
+    struct replay *replay = coherence_replay(job->server->coherence);
     const void *arg = job->req->arg;
     bool phantom = job->req->node >= LIMA_REPLAY_ELSEWHERE_NODE;
     bool asks = op->opcode == FUSE_LOOKUP || (op->opcode == FUSE_GETATTR && phantom);
@@ -189,13 +193,14 @@ bool fuse_serve_replayed(struct fuse_job *job, const struct fuse_op *op, int *re
         break;
     case FUSE_UNLINK:
     case FUSE_RMDIR:
+        replay_done(replay, job->req->node, job->req->name);
         *ret = fuse_answer(job, NULL, 0);
         break;
     case FUSE_RENAME:
-        *ret = replay_rename(job, ((const struct fuse_rename_in *)arg)->newdir);
+        *ret = replay_rename(job, replay, ((const struct fuse_rename_in *)arg)->newdir);
         break;
     case FUSE_RENAME2:
-        *ret = replay_rename(job, ((const struct fuse_rename2_in *)arg)->newdir);
+        *ret = replay_rename(job, replay, ((const struct fuse_rename2_in *)arg)->newdir);
         break;
     case FUSE_GETATTR:
     case FUSE_SETATTR:

@@ -309,11 +309,23 @@ static void put_message(const struct replay_event *event, const struct lima_repl
     buf_put(out, event->name2 ? event->name2 : "", body->name2_len + 1);
 }
 
+/* Its requests name what it is about, and so show when it has been done. */
+static bool is_seen_done(const struct replay_event *event)
+{
+    return event->op == LIMA_REPLAY_MAKE || event->op == LIMA_REPLAY_REMOVE ||
+           event->op == LIMA_REPLAY_MOVE;
+}
+
+/* Requests for a name must tell which of two events they are for, unless both take it as it is. */
 static bool conflicts(const struct replay *replay, const struct replay_event *event)
 {
+    if (!is_seen_done(event)) {
+        return false;
+    }
     for (const struct replay_event *other = replay->on_way.first; other; other = other->next) {
-        if (is_about(other, event->dir, event->name) ||
-            (event->name2 && is_about(other, event->dir2, event->name2))) {
+        if (!is_seen_done(other) &&
+            (is_about(other, event->dir, event->name) ||
+             (event->name2 && is_about(other, event->dir2, event->name2)))) {
             return true;
         }
     }
@@ -348,6 +360,7 @@ bool replay_next(struct replay *replay, uint64_t sequence, uint64_t now_ms, stru
         put_message(event, &body, out);
         event->cookie = 0;
         event->sequence = sequence;
+        event->done = false;
         queue_put(&replay->on_way, event);
         return true;
     }
@@ -361,12 +374,24 @@ void replay_taken(struct replay *replay, uint64_t sequence)
     }
 }
 
+void replay_done(struct replay *replay, uint64_t dir, const char *name)
+{
+    struct replay_event *event = replay->on_way.first;
+
+    while (event && (event->done || !is_seen_done(event) || !is_about(event, dir, name))) {
+        event = event->next;
+    }
+    if (event) {
+        event->done = true;
+    }
+}
+
 enum replay_role replay_find(const struct replay *replay, uint64_t dir, const char *name,
                              const struct replay_event **ret)
 {
     const struct replay_event *event = replay->on_way.first;
 
-    while (event && !is_about(event, dir, name)) {
+    while (event && (event->done || !is_about(event, dir, name))) {
         event = event->next;
     }
     *ret = event;

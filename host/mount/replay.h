@@ -4,7 +4,7 @@
  * the guest's kernel tells those who watch there (inotify). Events wait here in their order; a few
  * at a time are on their way, each as a notification of lima/mount.h, until the guest says that it
  * has taken it. The requests that the guest makes of one are found back by the names that it is
- * about, so no two on their way are about the same name.
+ * about, in the order of the events.
  *
  * What repeats itself while it waits is one event. The halves of a move come together here; one
  * that stays alone for REPLAY_PAIR_MS is a move out of, or into, what is watched.
@@ -37,6 +37,7 @@ struct replay_event {
     uint32_t cookie;   /* not 0: half of a move */
     uint64_t since_ms; /* of a half */
     uint64_t sequence; /* of the notification, when it is on its way */
+    bool done;         /* it was, on its way: what follows about the same name counts */
     struct replay_event *next;
 };
 
@@ -71,6 +72,8 @@ void replay_restart(struct replay *replay);
 bool replay_next(struct replay *replay, uint64_t sequence, uint64_t now_ms, struct buf *out);
 /* The guest has taken all up to @sequence. */
 void replay_taken(struct replay *replay, uint64_t sequence);
+/* The guest was answered that it has made, removed or moved @name. */
+void replay_done(struct replay *replay, uint64_t dir, const char *name);
 /* What @name of the folder with the number @dir is just now to requests that are replayed. */
 enum replay_role replay_find(const struct replay *replay, uint64_t dir, const char *name,
                              const struct replay_event **ret);

@@ -178,6 +178,22 @@ static char *prefix_of(const char *exe)
     return path_dir(dir);
 }
 
+char *path_self(void)
+{
+    static const char deleted[] = " (deleted)";
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe));
+
+    if (n <= 0 || n == (ssize_t)sizeof(exe)) {
+        return NULL;
+    }
+    if ((size_t)n > strlen(deleted) &&
+        strncmp(exe + n - strlen(deleted), deleted, strlen(deleted)) == 0) {
+        n -= (ssize_t)strlen(deleted);
+    }
+    return xstrndup(exe, (size_t)n);
+}
+
 /* @name below the folder in the environment variable @env, else below <prefix>/@dir. */
 static char *beside_binary(const char *env, const char *dir, const char *name)
 {
@@ -187,7 +203,7 @@ static char *beside_binary(const char *env, const char *dir, const char *name)
     if (override && *override) {
         return path_join(override, name, NULL);
     }
-    exe = realpath("/proc/self/exe", NULL);
+    exe = path_self();
     prefix = prefix_of(exe ? exe : "/usr/local/bin/limactl");
     return path_join(prefix, dir, name, NULL);
 }

@@ -29,6 +29,8 @@ const char *path_home(void);
 int path_lima_home(char **ret, struct error *err);
 /* $XDG_CACHE_HOME/lima or ~/.cache/lima (macOS: ~/Library/Caches/lima). */
 int path_cache(char **ret, struct error *err);
+/* The file of this program, or of the one that has taken its place since; NULL with errno. */
+char *path_self(void);
 /* Installed data: $LIMA_DATADIR (build tree, tests), else <prefix>/share/lima beside the binary. */
 char *path_share(const char *name) _nonnull_;
 /* Programs that only ours run: $LIMA_LIBEXECDIR, else <prefix>/libexec/lima beside the binary. */
