@@ -268,6 +268,9 @@ test_a_mount_in_use_is_removed_by_force_only() {
 }
 
 test_what_the_guest_unmounts_stays_so() {
+	cat "$NESTED/file" # so that its folder is watched, and
+	echo x >"$TMP/other/more" # a process is there that replays this
+	wait_readable "$NESTED/more" 5
 	umount "$NESTED"
 	wait_line "$LIMA_HOME/vm/ha.stderr.log" "the guest has unmounted '$NESTED'" 10
 	[ "$(state "$NESTED")" = unmounted ] || fail "state: $(state "$NESTED")"

@@ -49,6 +49,7 @@ images:
 cpus: 2
 memory: 1GiB
 disk: 6GiB
+mountInotify: true
 mounts:
 - location: "$TMP/shared"
   mountPoint: "{{.Home}}/shared folder"
@@ -279,6 +280,16 @@ test_the_mounted_folder_is_a_file_system() {
 	exec python3 "$1/mounts_posix.py" "$1/posix" "$1/posix"
 	SH
     guest sudo sh "$SEEN/posix.sh" "$SEEN" >"$TMP/tap"
+    cat "$TMP/tap"
+    ! grep -q '^not ok' "$TMP/tap"
+    grep -c '^ok' "$TMP/tap" | grep -qx "$(sed -n 's/^1\.\.//p' "$TMP/tap")"
+}
+
+test_watchers_in_the_guest_see_what_the_host_does() {
+    cp "$here/mounts_events.py" "$SHARED/"
+    mkdir "$SHARED/events"
+    EVENTS_QUIET=0.2 EVENTS_BURST=500 python3 "$here/mounts_events.py" "$SEEN/events" "$SHARED/events" "$TMP/local" \
+        "$LIMACTL" shell --workdir / a sudo python3 -u "$SEEN/mounts_events.py" >"$TMP/tap" || true
     cat "$TMP/tap"
     ! grep -q '^not ok' "$TMP/tap"
     grep -c '^ok' "$TMP/tap" | grep -qx "$(sed -n 's/^1\.\.//p' "$TMP/tap")"
@@ -554,6 +565,7 @@ run_tests \
     test_nobody_in_the_guest_reaches_a_control_interface \
     test_folders_of_the_host_are_mounted_before_the_scripts_run \
     test_the_mounted_folder_is_a_file_system \
+    test_watchers_in_the_guest_see_what_the_host_does \
     test_a_program_that_writes_notices_no_death \
     test_a_mount_is_there_within_half_a_second_and_goes_without_a_trace \
     test_a_killed_host_agent_is_replaced_without_a_reboot \
