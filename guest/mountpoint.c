@@ -193,7 +193,7 @@ int mountpoint_mount(void *arg)
     if (point->replaces) {
         umount2(point->path, UMOUNT_NOFOLLOW | MNT_DETACH);
     }
-    r = make_folder(point->path);
+    r = point->covers ? 0 : make_folder(point->path);
     return r ? r : point->fuse_fd >= 0 ? mount_fuse(point) : mount_device(point);
 }
 

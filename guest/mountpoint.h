@@ -14,6 +14,7 @@ struct mountpoint {
     bool read_only;
     bool replays;  /* read-only, but for replay_open() */
     bool replaces; /* what is mounted there goes first, whoever uses it */
+    bool covers;   /* or stays below, untouched: its server may never answer again */
     bool lazy;     /* when unmounting */
 };
 

@@ -316,8 +316,8 @@ static const char *type_of(const lima_guest_v1_MountRequest *request)
 }
 
 static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
-                       const lima_guest_v1_MountRequest *request, const char *path, bool replaces,
-                       struct error *err)
+                       const lima_guest_v1_MountRequest *request, const char *path,
+                       const struct mountpoint *how, struct error *err)
 {
     struct mount *mount = mount_new(mounts, request->tag, path);
     int r = 0;
@@ -335,7 +335,8 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                                        .fuse_fd = mount->fuse ? fuse_fd(mount->fuse) : -1,
                                        .read_only = !request->writable,
                                        .replays = request->replays,
-                                       .replaces = replaces};
+                                       .replaces = how->replaces,
+                                       .covers = how->covers};
     r = r < 0 ? r : start_child(mount, run_mount, on_mount_done, err);
     if (r < 0) {
         mount_free(mount);
@@ -386,7 +387,7 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
     scoped(free) lima_guest_v1_MountRequest *request = xnew(lima_guest_v1_MountRequest);
     scoped(free) char *path = NULL;
     struct mount *mount;
-    bool replaces;
+    struct mountpoint point = {0};
     int r = read_request(call, request, &path, err);
 
     if (r < 0) {
@@ -408,14 +409,15 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         take_up(mounts, call, request, path);
         return 0;
     }
-    replaces = mount && strcmp(mount->path, path) == 0;
+    point.replaces = mount && mount->fuse && strcmp(mount->path, path) == 0;
+    point.covers = mount && !mount->fuse && strcmp(mount->path, path) == 0;
     if (mount) {
         drop_replaced(mount);
     }
     if (mounts->count >= MOUNTS_MAX) {
         return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
     }
-    return begin_mount(mounts, call, request, path, replaces, err);
+    return begin_mount(mounts, call, request, path, &point, err);
 }
 
 /* --- unmounting --- */

@@ -200,10 +200,11 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
         mount->state = MOUNTS_STATE_WAITING; /* the end of the session comes */
         return;
     }
-    if (r < 0 && mount->type == CONFIG_MOUNT_9P) {
-        log_warn("'%s' cannot be mounted at '%s' by 9p (%s): the guest agent mounts it instead, "
+    if (r < 0 && mount->type != CONFIG_MOUNT_AGENT) {
+        log_warn("'%s' cannot be mounted at '%s' by %s (%s): the guest agent mounts it instead, "
                  "ignoring",
-                 mount->config.location, mount->config.mount_point, text ? text : strerror(-r));
+                 mount->config.location, mount->config.mount_point, mount_type_name(mount->type),
+                 text ? text : strerror(-r));
         mount->type = CONFIG_MOUNT_AGENT;
         mount->state = MOUNTS_STATE_WAITING;
     } else if (r < 0) {
@@ -216,13 +217,21 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
     mounts_step(mounts);
 }
 
+static enum peer_mount_kind kind_of(const struct mount *mount)
+{
+    return mount->type == CONFIG_MOUNT_9P         ? PEER_MOUNT_9P
+           : mount->type == CONFIG_MOUNT_VIRTIOFS ? PEER_MOUNT_VIRTIOFS
+                                                  : PEER_MOUNT_AGENT;
+}
+
 static void ask_guest(struct mount *mount)
 {
     const struct mounts_options *options = &mount->mounts->options;
     bool agent = mount->type == CONFIG_MOUNT_AGENT;
-    scoped(free) char *device_options = agent ? xstrdup("") : mount_9p_options(&mount->config);
+    scoped(free) char *device_options =
+        mount->type == CONFIG_MOUNT_9P ? mount_9p_options(&mount->config) : xstrdup("");
     struct peer_mount_request request = {
-        .kind = agent ? PEER_MOUNT_AGENT : PEER_MOUNT_9P,
+        .kind = kind_of(mount),
         .tag = mount->tag,
         .mount_point = mount->config.mount_point,
         .options = device_options,
@@ -416,6 +425,26 @@ void mounts_step(struct mounts *mounts)
         }
     }
     settle(mounts);
+}
+
+void mounts_lost(struct mounts *mounts, const char *tag, const char *reason)
+{
+    struct mount *mount = mounts ? mounts->list : NULL;
+
+    while (mount && (strcmp(mount->tag, tag) != 0 || mount->type == CONFIG_MOUNT_AGENT)) {
+        mount = mount->next;
+    }
+    if (!mount || mount->state == MOUNTS_STATE_REMOVING) {
+        return;
+    }
+    log_warn("'%s' at '%s': %s: the guest agent mounts it instead, over what is there, ignoring",
+             mount->config.location, mount->config.mount_point, reason);
+    drop_carriers(mount);
+    mount->type = CONFIG_MOUNT_AGENT;
+    mount->state = MOUNTS_STATE_WAITING;
+    set_reason(mount, reason);
+    mounts->options.changed(mounts->options.arg);
+    mounts_step(mounts);
 }
 
 void mounts_connected(struct mounts *mounts, const char *boot_id)

@@ -32,6 +32,8 @@ struct mounts *mounts_new(const struct mounts_options *options) _nonnull_;
 void mounts_free(struct mounts *mounts);
 SCOPED_PTR(struct mounts, mounts_free)
 
+/* The device with this tag does not work any more: the guest agent mounts the folder instead. */
+void mounts_lost(struct mounts *mounts, const char *tag, const char *reason);
 /* A session with a guest in this boot: what another boot has unmounted is mounted again. */
 void mounts_connected(struct mounts *mounts, const char *boot_id);
 /* The guest's user exists, in this session: mounts are made, or go on. */

@@ -6,17 +6,17 @@
 #include <string.h>
 #include "base/alloc.h"
 #include "config/mounts.h"
+#include "mount/mount.h"
 
 /* --- telling --- */
 
 static jv describe(const struct mount *mount)
 {
-    static const char *const types[] = {[CONFIG_MOUNT_AGENT] = "agent", [CONFIG_MOUNT_9P] = "9p"};
 
     return JV_OBJECT(jv_string("location"), jv_string(mount->config.location),
                      jv_string("mountPoint"), jv_string(mount->config.mount_point),
-                     jv_string("type"), jv_string(types[mount->type]), jv_string("writable"),
-                     jv_bool(mount->config.writable), jv_string("state"),
+                     jv_string("type"), jv_string(mount_type_name(mount->type)),
+                     jv_string("writable"), jv_bool(mount->config.writable), jv_string("state"),
                      jv_string(mounts_state_names[mount->state]), jv_string("reason"),
                      jv_string(mount->reason ? mount->reason : ""), jv_string("tag"),
                      jv_string(mount->tag), jv_string("temporary"), jv_bool(mount->temporary));

@@ -70,6 +70,13 @@ static void on_driver_guest_port(bool open, void *arg)
     }
 }
 
+static void on_driver_mount_lost(const char *tag, const char *reason, void *arg)
+{
+    struct agent *a = arg;
+
+    mounts_lost(a->mounts, tag, reason);
+}
+
 static void on_driver_console(const char *text, size_t len, void *arg)
 {
     struct agent *a = arg;
@@ -93,6 +100,7 @@ static const struct driver_events driver_events = {
     .exited = on_driver_exited,
     .notice = on_driver_notice,
     .guest_port = on_driver_guest_port,
+    .mount_lost = on_driver_mount_lost,
     .console = on_driver_console,
 };
 

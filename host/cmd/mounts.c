@@ -131,7 +131,8 @@ static const struct cmd_flag list_flags[] = {
 
 static const struct cmd_flag add_flags[] = {
     {"writable", 'w', CMD_FLAG_BOOL, NULL, "Let the guest write"},
-    {"type", 0, CMD_FLAG_STRING, NULL, "How it is mounted from the next start on: agent or 9p"},
+    {"type", 0, CMD_FLAG_STRING, NULL,
+     "How it is mounted from the next start on: agent, 9p or virtiofs"},
     {"temporary", 0, CMD_FLAG_BOOL, NULL, "Only until the instance stops; leave lima.yaml alone"},
     {0},
 };

@@ -35,6 +35,8 @@ struct driver_events {
     /* The guest opened or closed the agent's port. The stream of guest_connect() restarts its
      * session. */
     void (*guest_port)(bool open, void *arg);
+    /* The program that serves the mount with this tag has ended, for good. Strings are borrowed. */
+    void (*mount_lost)(const char *tag, const char *reason, void *arg);
     /* New text on the serial console. */
     void (*console)(const char *text, size_t len, void *arg);
 };

@@ -64,14 +64,14 @@ static jv of_config(const struct config *config)
 
     for (size_t i = 0; i < config->mount_count; i++) {
         const struct config_mount *mount = &config->mounts[i];
-        bool is_9p = mount_choose(mount, config->mount_type).type == CONFIG_MOUNT_9P;
+        const char *type = mount_type_name(mount_choose(mount, config->mount_type).type);
 
-        list = jv_array_append(
-            list, JV_OBJECT(jv_string("location"), jv_string(mount->location),
-                            jv_string("mountPoint"), jv_string(mount->mount_point),
-                            jv_string("type"), jv_string(is_9p ? "9p" : "agent"),
-                            jv_string("writable"), jv_bool(mount->writable), jv_string("state"),
-                            jv_string("stopped"), jv_string("reason"), jv_string("")));
+        list = jv_array_append(list,
+                               JV_OBJECT(jv_string("location"), jv_string(mount->location),
+                                         jv_string("mountPoint"), jv_string(mount->mount_point),
+                                         jv_string("type"), jv_string(type), jv_string("writable"),
+                                         jv_bool(mount->writable), jv_string("state"),
+                                         jv_string("stopped"), jv_string("reason"), jv_string("")));
     }
     return list;
 }

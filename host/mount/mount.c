@@ -25,7 +25,7 @@ struct mount_choice mount_choose(const struct config_mount *mount,
     case CONFIG_MOUNT_9P:
         return (struct mount_choice){CONFIG_MOUNT_9P, NULL};
     case CONFIG_MOUNT_VIRTIOFS:
-        return (struct mount_choice){CONFIG_MOUNT_AGENT, "virtiofs is not supported yet"};
+        return (struct mount_choice){CONFIG_MOUNT_VIRTIOFS, NULL};
     case CONFIG_MOUNT_REVERSE_SSHFS:
         return (struct mount_choice){CONFIG_MOUNT_AGENT, "reverse-sshfs is not supported yet"};
     case CONFIG_MOUNT_WSL2:
@@ -33,6 +33,11 @@ struct mount_choice mount_choose(const struct config_mount *mount,
     default:
         return (struct mount_choice){CONFIG_MOUNT_AGENT, NULL};
     }
+}
+
+const char *mount_type_name(enum config_mount_type type)
+{
+    return type == CONFIG_MOUNT_9P ? "9p" : type == CONFIG_MOUNT_VIRTIOFS ? "virtiofs" : "agent";
 }
 
 char *mount_9p_options(const struct config_mount *mount)

@@ -20,7 +20,7 @@ import time
 
 from vm import Lima, NAME, row
 
-KINDS = ("agent", "9p")
+KINDS = ("agent", "9p", "virtiofs")
 ROUNDS = 3
 ADDS = 20
 

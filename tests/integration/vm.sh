@@ -57,6 +57,10 @@ mounts:
 - location: "$TMP/shared"
   mountPoint: /mnt/by-9p
   type: 9p
+- location: "$TMP/shared"
+  mountPoint: /mnt/by-virtiofs
+  type: virtiofs
+  writable: true
 user:
   name: tester
   comment: "Tester of 'odd' \\"names\\""
@@ -265,11 +269,16 @@ test_folders_of_the_host_are_mounted_before_the_scripts_run() {
     expect 1 guest sudo touch /mnt/by-9p/new
     guest sh -c 'echo "from the guest" >"$1/new"' sh "$SEEN"
     [ "$(cat "$SHARED/new")" = "from the guest" ]
+    [ "$(guest cat /mnt/by-virtiofs/file)" = "from the host" ]
+    guest sudo cp /mnt/by-virtiofs/new /mnt/by-virtiofs/newer
+    [ "$(cat "$SHARED/newer")" = "from the guest" ]
     echo changed >"$SHARED/file"
     [ "$(guest cat "$SEEN/file")" = changed ]
     expect 0 limactl mounts a
     has out "$SEEN"
     lacks out failed
+    # Debian 12's QEMU has a virtiofsd for root; without one the guest agent mounts it.
+    guest grep -q "/mnt/by-virtiofs $([ -x /usr/lib/qemu/virtiofsd ] && [ "$(id -u)" -eq 0 ] && echo virtiofs)" /proc/mounts
 }
 
 test_the_mounted_folder_is_a_file_system() {

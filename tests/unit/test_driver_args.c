@@ -134,6 +134,21 @@ static void test_args_of_vsock_by_the_kernel_and_by_a_program(void **state)
     assert_golden("x86_64_kvm_vsock_user", &in);
 }
 
+static void test_args_of_folders_by_virtiofs(void **state)
+{
+    static const struct qemu_fs_device devices[] = {{"lima-0123456789abcdef", 1024},
+                                                    {"lima-fedcba9876543210", 512}};
+    struct config config = config_of("x86_64");
+    struct qemu_args in = args_of(&config, "kvm");
+
+    in.fs = devices;
+    in.fs_count = ARRAY_LEN(devices);
+    assert_golden("x86_64_kvm_virtiofs", &in);
+    assert_int_equal(qemu_args_fs_fd(&in), QEMU_FD_VSOCK);
+    in.vsock = QEMU_VSOCK_USER;
+    assert_int_equal(qemu_args_fs_fd(&in), QEMU_FD_VSOCK + 1);
+}
+
 static void test_vsock_addresses_are_usable_and_differ(void **state)
 {
     unsigned first = qemu_vsock_cid_of("/home/a/.lima/a", 0);
@@ -216,6 +231,7 @@ int main(void)
             test_args_rely_on_the_tsc_of_emulated_cpus_unless_the_image_says_otherwise),
         cmocka_unit_test(test_args_of_a_legacy_bios_guest_with_an_iso),
         cmocka_unit_test(test_args_of_vsock_by_the_kernel_and_by_a_program),
+        cmocka_unit_test(test_args_of_folders_by_virtiofs),
         cmocka_unit_test(test_vsock_addresses_are_usable_and_differ),
         cmocka_unit_test(test_args_of_a_combined_firmware_image),
         cmocka_unit_test(test_args_of_foreign_architectures),

@@ -74,8 +74,11 @@ static void on_console(const char *text, size_t len, void *arg)
     note(f, "console");
 }
 
-static const struct driver_events events = {on_started, on_exited, on_notice, on_guest_port,
-                                            on_console};
+static const struct driver_events events = {.started = on_started,
+                                            .exited = on_exited,
+                                            .notice = on_notice,
+                                            .guest_port = on_guest_port,
+                                            .console = on_console};
 
 static void on_deadline(void *arg)
 {

@@ -30,6 +30,9 @@ static void test_the_type_is_that_of_the_mount_then_of_the_instance(void **state
     assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_AGENT);
     assert_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
     mount.type = CONFIG_MOUNT_VIRTIOFS;
+    assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_VIRTIOFS);
+    assert_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
+    mount.type = CONFIG_MOUNT_REVERSE_SSHFS;
     assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_AGENT);
     assert_non_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
 }

@@ -18,7 +18,8 @@ static const char *const tcg_x86[] = {
 
 #define PCI_DEVICES                                                                                \
     .blk = "virtio-blk-pci", .net = "virtio-net-pci", .rng = "virtio-rng-pci",                     \
-    .scsi = "virtio-scsi-pci", .serial_bus = "virtio-serial-pci", .serial_ports = 2
+    .scsi = "virtio-scsi-pci", .serial_bus = "virtio-serial-pci", .serial_ports = 2,               \
+    .fs = "vhost-user-fs-pci"
 
 /*
  * "-erms": kernels and C libraries copy with REP MOVSB where a CPU says that this is fast. TCG does
@@ -90,6 +91,7 @@ static const struct qemu_arch archs[] = {
      .rng = "virtio-rng-ccw",
      .scsi = "virtio-scsi-ccw",
      .serial_bus = "virtio-serial-ccw",
+     .fs = "vhost-user-fs-ccw",
      .gpu = "virtio-gpu",
      .serial_ports = 2},
 };
@@ -129,6 +131,12 @@ static bool has_display(const struct qemu_args *in)
     return display && *display && !str_eq(display, "none");
 }
 
+/* Programs that serve a device by vhost-user read and write the guest's memory. */
+static bool shares_memory(const struct qemu_args *in)
+{
+    return in->vsock == QEMU_VSOCK_USER || in->fs_count > 0;
+}
+
 static void add_machine(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
 {
     bool tcg = str_eq(in->accel, "tcg");
@@ -144,7 +152,7 @@ static void add_machine(const struct qemu_args *in, const struct qemu_arch *arch
     /* Without graphics the firmware of a PC talks to the serial line, where its errors are seen. */
     strv_addf(v, "%s%s%s%s", arch->machine, tcg ? arch->machine_tcg : "",
               has_display(in) ? "" : ",graphics=off",
-              in->vsock == QEMU_VSOCK_USER ? ",memory-backend=mem0" : "");
+              shares_memory(in) ? ",memory-backend=mem0" : "");
     if (tcg) {
         for (size_t i = 0; arch->tcg[i]; i++) {
             strv_add(v, arch->tcg[i]);
@@ -297,6 +305,15 @@ static void add_sockets(const struct qemu_args *in, const struct qemu_arch *arch
     strv_add_all(v, "-qmp", "chardev:char-qmp", NULL);
 }
 
+static void add_shared_memory(const struct qemu_args *in, struct strv *v)
+{
+    if (shares_memory(in)) {
+        strv_add(v, "-object");
+        strv_addf(v, "memory-backend-memfd,id=mem0,size=%lldM,share=on",
+                  (long long)(in->config->memory / MIB));
+    }
+}
+
 static void add_vsock(const struct qemu_args *in, struct strv *v)
 {
     switch (in->vsock) {
@@ -307,9 +324,6 @@ static void add_vsock(const struct qemu_args *in, struct strv *v)
         strv_addf(v, "vhost-vsock-pci,guest-cid=%u,vhostfd=%d", in->vsock_cid, QEMU_FD_VSOCK);
         return;
     case QEMU_VSOCK_USER:
-        strv_add(v, "-object");
-        strv_addf(v, "memory-backend-memfd,id=mem0,size=%lldM,share=on",
-                  (long long)(in->config->memory / MIB));
         strv_add(v, "-chardev");
         strv_addf(v, "socket,id=char-vsock,fd=%d", QEMU_FD_VSOCK);
         strv_add_all(v, "-device", "vhost-user-vsock-pci,chardev=char-vsock", NULL);
@@ -337,6 +351,22 @@ static void add_mounts(const struct qemu_args *in, struct strv *v)
     }
 }
 
+int qemu_args_fs_fd(const struct qemu_args *in)
+{
+    return in->vsock == QEMU_VSOCK_NONE ? QEMU_FD_VSOCK : QEMU_FD_VSOCK + 1;
+}
+
+static void add_virtiofs(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
+{
+    for (size_t i = 0; i < in->fs_count; i++) {
+        strv_add(v, "-chardev");
+        strv_addf(v, "socket,id=char-fs%zu,fd=%d", i, qemu_args_fs_fd(in) + (int)i);
+        strv_add(v, "-device");
+        strv_addf(v, "%s,chardev=char-fs%zu,tag=%s,queue-size=%d", arch->fs, i, in->fs[i].tag,
+                  in->fs[i].queue_size);
+    }
+}
+
 int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *err)
 {
     const struct qemu_arch *arch = qemu_arch_find(in->config->arch);
@@ -355,8 +385,10 @@ int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *
     add_network(in, arch, ret);
     add_display(in, arch, ret);
     add_sockets(in, arch, ret);
+    add_shared_memory(in, ret);
     add_vsock(in, ret);
     add_mounts(in, ret);
+    add_virtiofs(in, arch, ret);
     strv_add(ret, "-name");
     strv_addf(ret, "lima-%s", in->config->instance);
     strv_add_all(ret, "-pidfile", pidfile, NULL);

@@ -28,7 +28,7 @@ struct qemu_arch {
     const char *const *tcg;  /* arguments that tcg adds, NULL-terminated */
     bool firmware;           /* pflash images */
     bool legacy_bios;        /* works without them */
-    const char *blk, *net, *rng, *scsi, *serial_bus, *gpu;
+    const char *blk, *net, *rng, *scsi, *serial_bus, *gpu, *fs;
     int serial_ports; /* max_ports of serial_bus */
 };
 
@@ -42,6 +42,14 @@ enum {
     QEMU_FD_AGENT = 5,
     QEMU_FD_COUNT = 3,
     QEMU_FD_VSOCK = 6, /* where there is one: vhost, or a socket to its program */
+};
+
+/* A folder that a program serves by vhost-user. */
+#define QEMU_FS_MAX 32
+
+struct qemu_fs_device {
+    const char *tag;
+    int queue_size;
 };
 
 enum qemu_vsock_kind {
@@ -66,9 +74,13 @@ struct qemu_args {
     bool firmware_code_writable; /* variables live in the same image */
     const char *firmware_vars;   /* NULL: none */
     enum qemu_vsock_kind vsock;
-    unsigned vsock_cid; /* the kernel's */
+    unsigned vsock_cid;              /* the kernel's */
+    const struct qemu_fs_device *fs; /* their sockets are from qemu_args_fs_fd() on */
+    size_t fs_count;
 };
 
+/* Number of the socket of the first of @in's fs in the child. */
+int qemu_args_fs_fd(const struct qemu_args *in);
 /*
  * Appends everything behind the program's name and the user's extra words.
  * Errors: ENOTSUP (architecture).

@@ -28,6 +28,7 @@
 #include "driver/qemu/qmp.h"
 #include "driver/qemu/tail.h"
 #include "driver/qemu/validate.h"
+#include "driver/qemu/virtiofs.h"
 #include "driver/qemu/vsock.h"
 #include "instance/layout.h"
 #include "instance/mac.h"
@@ -64,7 +65,8 @@ struct driver {
     struct loop_child *child;
     struct loop_timer *kill_timer;
     struct qmp *qmp;
-    struct qemu_vsock *vsock; /* NULL: none */
+    struct qemu_vsock *vsock;       /* NULL: none */
+    struct qemu_virtiofs *virtiofs; /* the same */
     struct tail *tail;
     bool end_wanted;        /* by shutdown() or kill() */
     bool guest_powered_off; /* by itself or because it was asked */
@@ -89,6 +91,7 @@ static char *file_of(const struct driver *driver, const char *name)
 static void driver_free(struct driver *driver)
 {
     qemu_vsock_free(driver->vsock);
+    qemu_virtiofs_free(driver->virtiofs);
     qemu_caps_free(driver->caps);
     strv_done(&driver->extra);
     free(driver->accel.reason);
@@ -168,6 +171,7 @@ static void on_qemu_exit(pid_t pid, int status, void *arg)
     loop_timer_set(driver->kill_timer, -1);
     driver->state = STATE_GONE;
     qemu_vsock_free(steal(driver->vsock));
+    qemu_virtiofs_free(steal(driver->virtiofs));
     remove_runtime_files(driver);
     driver->events->exited(expected, reason, driver->events_arg);
 }
@@ -401,6 +405,7 @@ static int build_argv(struct driver *driver, struct strv *argv, struct error *er
     scoped(free) char *cmdline = NULL;
     scoped(free) char *mac = instance_mac(driver->dir);
     scoped(qemu_firmware_done) struct qemu_firmware fw = {0};
+    size_t fs_count;
     struct qemu_args in = {
         .config = driver->config,
         .dir = driver->dir,
@@ -414,9 +419,11 @@ static int build_argv(struct driver *driver, struct strv *argv, struct error *er
         .has_initrd = file_exists(initrd),
         .vsock = qemu_vsock_kind(driver->vsock),
         .vsock_cid = qemu_vsock_cid(driver->vsock),
+        .fs = qemu_virtiofs_devices(driver->virtiofs, &fs_count),
     };
     int r = qemu_disk_format(disk, &in.disk_format, err);
 
+    in.fs_count = fs_count;
     if (r == 0) {
         r = read_cmdline(cmdline_path, &cmdline, err);
     }
@@ -503,7 +510,8 @@ static int spawn(struct driver *driver, const struct strv *argv, const int *fds,
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
     scoped(fd_close) int log_fd = -1, serial_fd = -1;
-    int pass[QEMU_FD_COUNT + 1];
+    int pass[QEMU_FD_COUNT + 1 + QEMU_FS_MAX];
+    size_t fs_count;
     int r = create_log(driver, LAYOUT_QEMU_LOG, &log_fd, err);
 
     if (r == 0) {
@@ -515,12 +523,19 @@ static int spawn(struct driver *driver, const struct strv *argv, const int *fds,
     options.stdout_fd = log_fd;
     options.stderr_fd = log_fd;
     memcpy(pass, fds, QEMU_FD_COUNT * sizeof(*fds));
-    pass[QEMU_FD_VSOCK - 3] = qemu_vsock_fd(driver->vsock);
     options.pass_fds = pass;
-    options.pass_count = driver->vsock ? QEMU_FD_COUNT + 1 : QEMU_FD_COUNT;
+    options.pass_count = QEMU_FD_COUNT;
+    if (driver->vsock) {
+        pass[options.pass_count++] = qemu_vsock_fd(driver->vsock);
+    }
+    qemu_virtiofs_devices(driver->virtiofs, &fs_count);
+    for (size_t i = 0; i < fs_count; i++) {
+        pass[options.pass_count++] = qemu_virtiofs_fd(driver->virtiofs, i);
+    }
     options.new_session = true;
     r = process_start(strv_argv(argv), &options, &driver->pid, err);
     qemu_vsock_passed(driver->vsock);
+    qemu_virtiofs_passed(driver->virtiofs);
     return r;
 }
 
@@ -533,6 +548,15 @@ static void abandon(struct driver *driver)
     waitpid(driver->pid, NULL, 0);
 }
 
+static void on_mount_lost(const char *tag, const char *reason, void *arg)
+{
+    struct driver *driver = arg;
+
+    if (driver->state == STATE_RUNNING) {
+        driver->events->mount_lost(tag, reason, driver->events_arg);
+    }
+}
+
 static int launch(struct driver *driver, int *fds, struct error *err)
 {
     scoped(strv_done) struct strv argv = STRV_INIT;
@@ -541,6 +565,8 @@ static int launch(struct driver *driver, int *fds, struct error *err)
 
     driver->vsock = qemu_vsock_start(driver->loop, driver->dir, driver->caps,
                                      qemu_arch_find(driver->config->arch));
+    driver->virtiofs =
+        qemu_virtiofs_start(driver->loop, driver->config, driver->dir, on_mount_lost, driver);
     r = build_argv(driver, &argv, err);
     if (r == 0) {
         r = open_sockets(driver, fds, err);
@@ -577,6 +603,7 @@ static int driver_start(struct driver *driver, struct error *err)
     r = launch(driver, fds, err);
     if (r < 0) {
         qemu_vsock_free(steal(driver->vsock));
+        qemu_virtiofs_free(steal(driver->virtiofs));
         remove_runtime_files(driver);
     }
     return r;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
+#include "driver/qemu/helper.h"
 #include "instance/layout.h"
 #include "util/file.h"
 #include "util/path.h"
@@ -140,25 +141,6 @@ static int kernel_connect(const struct qemu_vsock *vsock, unsigned port, int *re
 }
 
 /* ---- the program's ---- */
-
-/* Caller frees; NULL: not installed. */
-static char *find_program(void)
-{
-    static const char *const folders[] = {"/usr/libexec", "/usr/local/libexec", "/usr/lib/qemu"};
-    const char *home = getenv("HOME");
-    scoped(free) char *cargo = path_join(home ? home : "/", ".cargo/bin", PROGRAM);
-    char *found = process_find_program(PROGRAM);
-
-    if (!found) {
-        found = process_find_program(cargo);
-    }
-    for (size_t i = 0; !found && i < ARRAY_LEN(folders); i++) {
-        scoped(free) char *path = path_join(folders[i], PROGRAM);
-
-        found = process_find_program(path);
-    }
-    return found;
-}
 
 static int64_t left_ms(int64_t deadline)
 {
@@ -308,7 +290,7 @@ struct qemu_vsock *qemu_vsock_start(struct loop *loop, const char *dir,
     if (vsock || !str_eq(wish, "vsock") || !strv_contains(&caps->devices, "vhost-user-vsock-pci")) {
         return vsock;
     }
-    program = find_program();
+    program = qemu_helper_find(PROGRAM);
     if (!program) {
         log_debug("no vsock: %s is not installed", PROGRAM);
         return NULL;
