@@ -28,15 +28,6 @@ static int set_mode(struct fuse_job *job, int fd, mode_t mode)
     return chmod(path, mode & 07777) < 0 ? -errno : 0;
 }
 
-/* Everything belongs to the guest's user, and cannot be given away. */
-static int set_owner(const struct fuse_job *job, const struct fuse_setattr_in *in)
-{
-    bool uid_ok = !(in->valid & FATTR_UID) || in->uid == job->server->uid;
-    bool gid_ok = !(in->valid & FATTR_GID) || in->gid == job->server->gid;
-
-    return uid_ok && gid_ok ? 0 : -EPERM;
-}
-
 static int set_size(struct fuse_job *job, uint64_t size)
 {
     int fd;
@@ -49,6 +40,47 @@ static int set_size(struct fuse_job *job, uint64_t size)
         return fd;
     }
     return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+/* As the kernel does for a write by who is not root; the host's server may be root. */
+static void drop_privileges(struct fuse_job *job, int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        (st.st_mode & S_ISUID || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))) {
+        mode_t keep = st.st_mode & 07777 & ~(mode_t)S_ISUID;
+
+        if (st.st_mode & S_IXGRP) {
+            keep &= ~(mode_t)S_ISGID;
+        }
+        set_mode(job, fd, keep);
+    }
+}
+
+static int set_owner(struct fuse_job *job, int fd, const struct fuse_setattr_in *in)
+{
+    const struct fuse_server *server = job->server;
+    struct owners *owners = nodes_owners(server->nodes);
+    struct node_stat st;
+    struct owner owner;
+    int r = nodes_stat(server->nodes, job->node, &st);
+
+    if (r < 0) {
+        return r;
+    }
+    owner = st.owned ? st.owner : (struct owner){.uid = server->uid, .gid = server->gid};
+    owner.uid = in->valid & FATTR_UID ? in->uid : owner.uid;
+    owner.gid = in->valid & FATTR_GID ? in->gid : owner.gid;
+    if (owner.uid == server->uid && owner.gid == server->gid && !owner.type) {
+        r = owners_unset(owners, fd, "");
+    } else {
+        r = owners_set(owners, fd, "", owner.type ? S_IFREG : st.st.st_mode, &owner);
+    }
+    if (r == 0) {
+        drop_privileges(job, fd);
+    }
+    return r;
 }
 
 static struct timespec wanted_time(uint32_t valid, uint32_t set, uint32_t now, uint64_t s,
@@ -73,22 +105,6 @@ static int set_times(int fd, const struct fuse_setattr_in *in)
     return utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : 0;
 }
 
-/* As the kernel does for a write by who is not root; the host's server may be root. */
-static void drop_privileges(struct fuse_job *job, int fd)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-        (st.st_mode & S_ISUID || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))) {
-        mode_t keep = st.st_mode & 07777 & ~(mode_t)S_ISUID;
-
-        if (st.st_mode & S_IXGRP) {
-            keep &= ~(mode_t)S_ISGID;
-        }
-        set_mode(job, fd, keep);
-    }
-}
-
 #ifndef FATTR_KILL_SUIDGID
 #define FATTR_KILL_SUIDGID (1 << 11)
 #endif
@@ -98,14 +114,17 @@ int fuse_serve_setattr(struct fuse_job *job)
     const struct fuse_setattr_in *in = job->req->arg;
     struct nodes *nodes = job->server->nodes;
     struct node_stat st;
-    int r = set_owner(job, in);
+    int r = 0;
     int fd;
 
-    if (r == 0 && in->valid & FATTR_SIZE) {
+    if (in->valid & FATTR_SIZE) {
         r = set_size(job, in->size);
     }
     fd = r < 0 ? r : nodes_path_fd(nodes, job->node);
     r = fd < 0 ? fd : 0;
+    if (r == 0 && in->valid & (FATTR_UID | FATTR_GID)) {
+        r = set_owner(job, fd, in);
+    }
     if (r == 0 && in->valid & FATTR_MODE) {
         r = set_mode(job, fd, in->mode);
     }
@@ -121,6 +140,11 @@ int fuse_serve_setattr(struct fuse_job *job)
 
 /* --- extended attributes: the guest's user's, none that mean something to the host --- */
 
+static bool is_hidden(const char *name)
+{
+    return strncmp(name, OWNERS_PREFIX, strlen(OWNERS_PREFIX)) == 0;
+}
+
 static int xattr_path(struct fuse_job *job, char path[TREE_FD_PATH_MAX])
 {
     int fd = nodes_path_fd(job->server->nodes, job->node);
@@ -129,6 +153,9 @@ static int xattr_path(struct fuse_job *job, char path[TREE_FD_PATH_MAX])
         return fd;
     }
     if (job->req->name && strncmp(job->req->name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0) {
+        return -EOPNOTSUPP;
+    }
+    if (job->req->name && is_hidden(job->req->name)) {
         return -EOPNOTSUPP;
     }
     tree_fd_path(fd, path);
@@ -166,7 +193,8 @@ static size_t keep_ours(char *list, size_t len)
     for (size_t at = 0; at < len;) {
         size_t one = strnlen(list + at, len - at) + 1;
 
-        if (at + one <= len && strncmp(list + at, XATTR_PREFIX, strlen(XATTR_PREFIX)) == 0) {
+        if (at + one <= len && strncmp(list + at, XATTR_PREFIX, strlen(XATTR_PREFIX)) == 0 &&
+            !is_hidden(list + at)) {
             memmove(list + kept, list + at, one);
             kept += one;
         }

@@ -201,6 +201,32 @@ int fuse_serve_readdir(struct fuse_job *job)
 
 /* --- making, naming, removing --- */
 
+static int answer_made(struct fuse_job *job)
+{
+    fuse_own(job, job->req->name);
+    return fuse_answer_entry(job, job->node, job->req->name);
+}
+
+/* The guest's own: devices of the host are none of its business. */
+static int make_device(struct fuse_job *job, int dir_fd, const struct fuse_mknod_in *in)
+{
+    const struct fuse_request *req = job->req;
+    const struct owner owner = {
+        .uid = req->uid, .gid = req->gid, .type = in->mode & S_IFMT, .rdev = in->rdev};
+    mode_t mode = S_IFREG | (in->mode & 07777 & ~in->umask);
+    int r = fuse_made(job, mknodat(dir_fd, req->name, mode, 0), EEXIST);
+
+    if (r < 0) {
+        return r;
+    }
+    r = owners_set(nodes_owners(job->server->nodes), dir_fd, req->name, S_IFREG, &owner);
+    if (r < 0) {
+        unlinkat(dir_fd, req->name, 0);
+        return r;
+    }
+    return fuse_answer_entry(job, job->node, req->name);
+}
+
 int fuse_serve_mknod(struct fuse_job *job)
 {
     const struct fuse_mknod_in *in = job->req->arg;
@@ -211,11 +237,14 @@ int fuse_serve_mknod(struct fuse_job *job)
     if (fd < 0) {
         return fd;
     }
+    if (S_ISCHR(in->mode) || S_ISBLK(in->mode)) {
+        return make_device(job, fd, in);
+    }
     if (type != S_IFREG && type != S_IFIFO && type != S_IFSOCK) {
-        return -EPERM; /* devices of the host are none of the guest's business */
+        return -EINVAL;
     }
     r = fuse_made(job, mknodat(fd, job->req->name, in->mode & ~in->umask, 0), EEXIST);
-    return r < 0 ? r : fuse_answer_entry(job, job->node, job->req->name);
+    return r < 0 ? r : answer_made(job);
 }
 
 int fuse_serve_mkdir(struct fuse_job *job)
@@ -231,7 +260,7 @@ int fuse_serve_mkdir(struct fuse_job *job)
     if (r == 0 && in->mode & S_ISVTX) { /* mkdir(2) may leave it out */
         fchmodat(fd, job->req->name, in->mode & 07777 & ~in->umask, 0);
     }
-    return r < 0 ? r : fuse_answer_entry(job, job->node, job->req->name);
+    return r < 0 ? r : answer_made(job);
 }
 
 int fuse_serve_symlink(struct fuse_job *job)
@@ -275,6 +304,9 @@ int fuse_serve_create(struct fuse_job *job)
                       in->mode & 07777 & ~in->umask);
     if (fd < 0 && (fd != -EEXIST || exclusive)) {
         return fd;
+    }
+    if (fd >= 0) {
+        fuse_own(job, job->req->name);
     }
     r = fuse_enter(job, job->node, job->req->name, &body.entry, &node);
     if (r < 0) {

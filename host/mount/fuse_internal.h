@@ -62,6 +62,12 @@ int fuse_answer_attr(struct fuse_job *job, const struct node_stat *st);
 /* Of @name in the folder @dir, as a lookup: one reference more. @ret_node may be NULL. */
 int fuse_enter(struct fuse_job *job, struct node *dir, const char *name, struct fuse_entry_out *ret,
                struct node **ret_node);
+/*
+ * What was just made at @name of the job's folder belongs to who has asked. But what root makes in
+ * a share where nobody has ever given a file away is the guest's user's, as all else there; so is
+ * what can have no owner.
+ */
+void fuse_own(struct fuse_job *job, const char *name);
 int fuse_answer_entry(struct fuse_job *job, struct node *dir, const char *name);
 /*
  * The result of a system call that may have been done before by a process that was killed: @error

@@ -4,9 +4,10 @@
  * out; what a request waits for is the host's file system, and nothing else.
  *
  * OPEN, OPENDIR and FLUSH are answered ENOSYS, so that the kernel does without them from then on:
- * all state belongs to nodes (nodes.h). Every file is shown as owned by the guest's user; modes,
- * times, links and "user." attributes pass as they are. What the guest's mount does by itself:
- * permission checks (default_permissions), locks, device numbers.
+ * all state belongs to nodes (nodes.h). Every file is shown as owned by the guest's user, unless
+ * the guest has given it away (owners.h); modes, times, links and "user." attributes pass as they
+ * are. What the guest's mount does by itself: permission checks (default_permissions), locks,
+ * device numbers.
  *
  * A request that comes a second time, because its answer was lost with the connection that carried
  * it, is answered as it was the first time (journal.h).

@@ -20,9 +20,11 @@ static void fill_attr(const struct fuse_server *server, const struct node_stat *
         .ctimensec = (uint32_t)st->st.st_ctim.tv_nsec,
         .mode = st->st.st_mode,
         .nlink = (uint32_t)st->st.st_nlink,
-        .uid = server->uid,
-        .gid = server->gid,
-        .rdev = (uint32_t)makedev(major(st->st.st_rdev), minor(st->st.st_rdev)),
+        .uid = st->owned ? st->owner.uid : server->uid,
+        .gid = st->owned ? st->owner.gid : server->gid,
+        .rdev = st->owned && st->owner.type
+                    ? st->owner.rdev
+                    : (uint32_t)makedev(major(st->st.st_rdev), minor(st->st.st_rdev)),
         .blksize = (uint32_t)st->st.st_blksize,
     };
 }
@@ -87,6 +89,31 @@ int fuse_answer_entry(struct fuse_job *job, struct node *dir, const char *name)
     int r = fuse_enter(job, dir, name, &body, NULL);
 
     return r < 0 ? r : fuse_answer(job, &body, sizeof(body));
+}
+
+void fuse_own(struct fuse_job *job, const char *name)
+{
+    const struct fuse_server *server = job->server;
+    struct owners *owners = nodes_owners(server->nodes);
+    const struct fuse_request *req = job->req;
+    struct node_stat dir, st;
+    uint32_t gid = req->gid;
+    int fd;
+
+    if (req->uid == 0 && !owners_any(owners)) {
+        return;
+    }
+    if (nodes_stat(server->nodes, job->node, &dir) == 0 && dir.st.st_mode & S_ISGID) {
+        gid = dir.owned ? dir.owner.gid : server->gid;
+    }
+    if (req->uid == server->uid && gid == server->gid) {
+        return;
+    }
+    fd = nodes_path_fd(server->nodes, job->node);
+    if (fd >= 0 && nodes_stat_at(server->nodes, fd, name, &st) == 0) {
+        (void)owners_set(owners, fd, name, st.st.st_mode,
+                         &(struct owner){.uid = req->uid, .gid = gid}); /* else the user's */
+    }
 }
 
 int fuse_made(const struct fuse_job *job, int r, int error)

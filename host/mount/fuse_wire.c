@@ -140,6 +140,8 @@ int fuse_request_parse(const void *data, size_t len, struct fuse_request *ret)
     *ret = (struct fuse_request){.opcode = head->opcode,
                                  .unique = head->unique,
                                  .node = head->nodeid,
+                                 .uid = head->uid,
+                                 .gid = head->gid,
                                  .replayed = mark == LIMA_MOUNT_REPLAYED};
     op = fuse_op_find(head->opcode);
     if (!op) {

@@ -21,8 +21,9 @@ struct fuse_request {
     uint32_t opcode; /* enum fuse_opcode, or one that this version does not know */
     uint64_t unique;
     uint64_t node;
-    bool replayed;   /* LIMA_MOUNT_REPLAYED */
-    const void *arg; /* the struct of the opcode, aligned to 8; NULL: has none */
+    uint32_t uid, gid; /* of who asks */
+    bool replayed;     /* LIMA_MOUNT_REPLAYED */
+    const void *arg;   /* the struct of the opcode, aligned to 8; NULL: has none */
     const char *name, *name2;
     const uint8_t *data;
     size_t data_len;

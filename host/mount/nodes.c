@@ -115,6 +115,11 @@ int nodes_stat_at(struct nodes *nodes, int dir_fd, const char *name, struct node
         return -errno;
     }
     from_statx(nodes, &stx, ret);
+    ret->owned = owners_get(nodes->owners, dir_fd, name, stx.stx_mode, &ret->owner);
+    if (ret->owned && ret->owner.type) {
+        ret->st.st_mode = ret->owner.type | (ret->st.st_mode & 07777);
+        ret->st.st_rdev = ret->owner.rdev;
+    }
     return 0;
 }
 
@@ -210,6 +215,7 @@ struct nodes *nodes_new(const struct tree *tree)
     struct nodes *nodes = xnew(struct nodes);
 
     nodes->tree = tree;
+    nodes->owners = owners_new(tree_root(tree));
     nodes->fd_max = FD_MAX_DEFAULT;
     nodes->hash_len = 1024;
     nodes->hash = xnew_n(struct node *, nodes->hash_len);
@@ -232,6 +238,7 @@ void nodes_free(struct nodes *nodes)
 {
     if (nodes) {
         remove_all(nodes);
+        owners_free(nodes->owners);
         free(nodes->by_id);
         free(nodes->free_ids);
         free(nodes->hash);
@@ -254,6 +261,11 @@ void nodes_set_closing(struct nodes *nodes, void (*fn)(struct node *node, void *
 {
     nodes->closing = fn;
     nodes->closing_arg = arg;
+}
+
+struct owners *nodes_owners(const struct nodes *nodes)
+{
+    return nodes->owners;
 }
 
 uint64_t nodes_last(const struct nodes *nodes)

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include "base/macros.h"
 #include "mount/journal.h"
+#include "mount/owners.h"
 #include "mount/tree.h"
 
 #define NODES_MAX  (4u << 20)
@@ -27,6 +28,8 @@
 struct node_stat {
     struct stat st; /* st_ino is that shown to the guest: unique over all devices below the tree */
     uint64_t dev, ino, born_ns;
+    bool owned; /* by this one, not by the guest's user; st has its type and number */
+    struct owner owner;
 };
 
 struct node {
@@ -60,6 +63,8 @@ void nodes_set_journal(struct nodes *nodes, struct journal *journal);
 void nodes_set_gone(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg);
 /* @fn is told of regular files that were open for writing, just before we close them. */
 void nodes_set_closing(struct nodes *nodes, void (*fn)(struct node *node, void *arg), void *arg);
+/* Borrowed. */
+struct owners *nodes_owners(const struct nodes *nodes);
 /* At most so many descriptors are kept. */
 void nodes_set_fd_max(struct nodes *nodes, size_t max);
 /* All but the root go: the guest begins anew. */

@@ -9,6 +9,7 @@
 struct nodes {
     const struct tree *tree;
     struct journal *journal; /* NULL: nothing is kept */
+    struct owners *owners;
     struct node *root;
     struct node **by_id; /* [id]; NULL: free */
     size_t by_id_len, by_id_cap;
