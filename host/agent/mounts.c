@@ -313,6 +313,12 @@ static int make_source(const struct mount *mount, struct error *err)
     return file_exists(mount->config.location) ? 0 : file_mkdirs(mount->config.location, 0755, err);
 }
 
+/* By the options of the other types, as these are mounted instead. */
+static bool may_cache(const struct config_mount *config)
+{
+    return config->sshfs_cache && !(config->cache && strcmp(config->cache, "none") == 0);
+}
+
 /* False: it has failed, and may be gone. */
 static bool start_server(struct mount *mount)
 {
@@ -323,7 +329,8 @@ static bool start_server(struct mount *mount)
                                                 .dir = dir,
                                                 .writable = mount->config.writable,
                                                 .vm = options->vm(options->arg),
-                                                .cache_ms = CACHE_MS};
+                                                .cache_ms =
+                                                    may_cache(&mount->config) ? CACHE_MS : 0};
 
     mount->state = MOUNTS_STATE_SERVING;
     if (make_source(mount, &err) < 0 || mount_server_open(options->loop, &server, &server_events,

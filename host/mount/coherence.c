@@ -112,7 +112,7 @@ struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms)
 
     c->nodes = nodes;
     c->short_ms = short_ms;
-    c->watch = short_ms ? watch_new(SHARE_PERCENT) : NULL;
+    c->watch = watch_new(SHARE_PERCENT);
     c->waiting = BUF_INIT_CAP(WAITING_MAX);
     nodes_set_gone(nodes, on_node_gone, c);
     nodes_set_closing(nodes, on_node_closing, c);
@@ -250,6 +250,9 @@ struct coherence_validity coherence_validity(const struct coherence *c, const st
     bool sure =
         is_dir ? node->wd >= 0 && (dir_watched || !node->parent) : dir_watched && nlink == 1;
 
+    if (!c->short_ms) {
+        return (struct coherence_validity){0};
+    }
     return (struct coherence_validity){
         .entry = dir_watched ? LONG_MS : c->short_ms,
         .attributes = !sure    ? c->short_ms

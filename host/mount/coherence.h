@@ -33,7 +33,7 @@ struct coherence_validity { /* milliseconds */
 
 /*
  * @nodes is borrowed, and tells here what is gone. @short_ms: for what is not watched; 0: nothing
- * is ever to be relied on, so nothing is watched.
+ * is ever to be relied on.
  */
 struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms);
 void coherence_free(struct coherence *coherence);

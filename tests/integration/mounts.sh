@@ -88,6 +88,10 @@ test_start_mounts_what_the_configuration_names() {
 		  mountPoint: "$READ_ONLY"
 		- location: "$TMP/made"
 		  mountPoint: "$TMP/guest/made"
+		- location: "$SHARED"
+		  mountPoint: "$TMP/guest/uncached"
+		  9p:
+		    cache: none
 	YAML
 	mkdir "$SHARED/nested"
 	expect 0 limactl start --tty=false --name vm "$TMP/vm.yaml"
@@ -215,6 +219,25 @@ test_what_the_host_changes_is_seen_at_once() {
 	PYTHON
 }
 
+test_without_a_cache_there_is_nothing_to_wait_for() {
+	mkdir "$SHARED/plain"
+	python3 - "$TMP/guest/uncached/plain" "$SHARED/plain" <<-'PYTHON'
+		import os, sys
+		seen, shared = sys.argv[1:3]
+		def read():
+		    with open(f"{seen}/f") as f:
+		        return f.read()
+		for i in range(200):
+		    with open(f"{shared}/f", "w") as f:
+		        f.write(str(i) * (i % 5 + 1))
+		    assert read() == str(i) * (i % 5 + 1), i
+		    os.rename(f"{shared}/f", f"{shared}/g")
+		    assert os.listdir(seen) == ["g"] and not os.path.exists(f"{seen}/f"), i
+		    os.unlink(f"{shared}/g")
+		    assert not os.path.exists(f"{seen}/g"), i
+	PYTHON
+}
+
 test_watchers_see_what_the_host_does() {
 	mkdir "$SHARED/events" "$SHARED/more"
 	python3 "$HERE/mounts_events.py" "$SEEN/events" "$SHARED/events" "$TMP/local" >"$TMP/tap" || true
@@ -244,7 +267,7 @@ test_mounts_come_and_go_without_a_trace() {
 	done
 	after=$(pgrep -fc "lima-fileserver .*$TMP" || true; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
 	[ "$before" = "$after" ] || fail "before: $before, after: $after"
-	[ "$(ls "$LIMA_HOME/vm/mnt" | wc -l)" -eq 4 ] || fail "folders are left"
+	[ "$(ls "$LIMA_HOME/vm/mnt" | wc -l)" -eq 5 ] || fail "folders are left"
 }
 
 test_a_mount_that_is_added_is_kept_in_the_configuration() {
@@ -292,7 +315,7 @@ test_a_mount_that_cannot_be_is_said_and_the_others_come_up() {
 # The next start: what is in the way of one mount stays, and is named wherever one looks.
 test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up() {
 	expect 0 limactl stop -f vm
-	umount -l "$READ_ONLY" "$SEEN" "$TMP/guest/made" 2>/dev/null || true
+	umount -l "$READ_ONLY" "$SEEN" "$TMP/guest/uncached" "$TMP/guest/made" 2>/dev/null || true
 	rmdir "$TMP/guest/made"
 	echo >"$TMP/guest/made"
 	expect 1 limactl start --tty=false vm
@@ -309,7 +332,8 @@ test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up() {
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
-	test_what_the_host_changes_is_seen_at_once test_watchers_see_what_the_host_does test_mounts_come_and_go_without_a_trace \
+	test_what_the_host_changes_is_seen_at_once test_without_a_cache_there_is_nothing_to_wait_for \
+	test_watchers_see_what_the_host_does test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
 	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up \
 	test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up

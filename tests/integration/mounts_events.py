@@ -90,7 +90,11 @@ class Watcher:
             else:
                 self.add(path)
 
-    def settle(self, quiet):
+    def settle(self, quiet, count=0):
+        """What comes until nothing more does; at least @count events, for which it waits longer."""
+        until = time.monotonic() + 3
+        while len(set(self.events)) < count and select.select([self.fd], [], [], max(0, until - time.monotonic()))[0]:
+            self.take()
         while select.select([self.fd], [], [], quiet)[0] and self.take():
             pass
         events, self.events = self.events, []
@@ -222,9 +226,9 @@ def compare(report, watch_seen, shared, local, quiet):
         in_local()
         want = watch_local.settle(0.02)
         in_shared()
-        got = watch_seen.settle(quiet)
         # What happens at once may be told as one.
         merged = [e for i, e in enumerate(want) if not (e.startswith("MODIFY") and e in want[:i])]
+        got = watch_seen.settle(quiet, len(set(want)))
         got = [e for i, e in enumerate(got) if not (e.startswith("MODIFY") and e in got[:i])]
         report(words, merged == got, f"want {merged}, got {got}")
     for folder in outsides:
