@@ -250,6 +250,36 @@ test_watchers_see_what_the_host_does() {
 	grep -q '^ok' "$TMP/tap" || fail "no test ran"
 }
 
+test_watchers_learn_what_happened_while_the_server_was_dead() {
+	local agent watcher
+
+	mkdir -p "$SHARED/lost/folder"
+	echo 1 >"$SHARED/lost/changed"
+	echo 1 >"$SHARED/lost/kept"
+	echo 1 >"$SHARED/lost/removed"
+	sleep 60 | python3 -u "$HERE/mounts_events.py" --watch "$SEEN/lost" >"$TMP/events" &
+	watcher=$!
+	wait_line "$TMP/events" ready 10
+	ls -l "$SEEN/lost" "$SEEN/lost/folder"
+	sleep 0.1 # so that the times of files tell what comes now from what was before
+	agent=$(cat "$LIMA_HOME/vm/ha.pid")
+	kill -STOP "$agent"
+	pkill -KILL -f "lima-fileserver --source $SHARED --dir"
+	echo 2 >>"$SHARED/lost/changed"
+	echo 2 >"$SHARED/lost/new"
+	rm "$SHARED/lost/removed"
+	mkdir "$SHARED/lost/folder/inner"
+	kill -CONT "$agent"
+	wait_line "$TMP/events" "DELETE removed" 10
+	wait_line "$TMP/events" "CREATE new" 10
+	wait_line "$TMP/events" "MODIFY changed" 10
+	wait_line "$TMP/events" "CREATE folder/inner/" 10
+	echo later >"$SHARED/lost/folder/later"
+	wait_line "$TMP/events" "CREATE folder/later" 10
+	! grep -q kept "$TMP/events" || fail "$(cat "$TMP/events")"
+	kill "$watcher"
+}
+
 test_mounts_come_and_go_without_a_trace() {
 	local before after program=$TMP/prefix/libexec/lima/lima-hostagent
 
@@ -333,7 +363,8 @@ run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
 	test_what_the_host_changes_is_seen_at_once test_without_a_cache_there_is_nothing_to_wait_for \
-	test_watchers_see_what_the_host_does test_mounts_come_and_go_without_a_trace \
+	test_watchers_see_what_the_host_does \
+	test_watchers_learn_what_happened_while_the_server_was_dead test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
 	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up \
 	test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up
