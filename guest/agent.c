@@ -331,6 +331,7 @@ static void add_services(struct agent *agent)
          .request_max = lima_guest_v1_MountRequest_size,
          .serve = mounts_serve_mount,
          .arg = agent->mounts},
+        {.name = "Follow", .has_request = true, .serve = mounts_serve_follow, .arg = agent->mounts},
         {.name = "Unmount",
          .has_request = true,
          .serve = mounts_serve_unmount,
@@ -444,6 +445,7 @@ static void open_services(struct agent *agent, const struct agent_options *optio
                                                      .arg = agent});
     agent->mounts = mounts_new(&(struct mounts_options){.loop = agent->loop,
                                                         .children = agent->children,
+                                                        .tunnels = agent->tunnels,
                                                         .user = options->no_boot ? NULL : user_of,
                                                         .settled = on_mounts_settled,
                                                         .arg = agent});

@@ -27,7 +27,7 @@ static int fail(const char *what, const char *path)
 }
 
 /* Folders that are missing belong to the owner of the one they are made in, so homes stay homes. */
-static int make_folder(const char *path)
+int mountpoint_make(const char *path)
 {
     scoped(free) char *copy = xstrdup(path);
     struct stat parent = {0};
@@ -193,7 +193,7 @@ int mountpoint_mount(void *arg)
     if (point->replaces) {
         umount2(point->path, UMOUNT_NOFOLLOW | MNT_DETACH);
     }
-    r = point->covers ? 0 : make_folder(point->path);
+    r = point->covers ? 0 : mountpoint_make(point->path);
     return r ? r : point->fuse_fd >= 0 ? mount_fuse(point) : mount_device(point);
 }
 

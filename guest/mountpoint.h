@@ -25,6 +25,11 @@ bool mountpoint_is(const char *type, const char *source, const char *path);
 /* As mountpoint_exists(), and its device. */
 bool mountpoint_find(const char *source, dev_t *ret_device);
 
+/*
+ * Makes the folder @path and those above it, each the property of the owner of the one it is made
+ * in. For a child: prints what went wrong; an exit status, 0 when the folder is there.
+ */
+int mountpoint_make(const char *path);
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */
 int mountpoint_mount(void *arg);
 int mountpoint_unmount(void *arg);

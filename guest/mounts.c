@@ -3,7 +3,8 @@
  * A mount of the host is one of:
  *
  *   MOUNTING    a child makes the mount point and mounts; the call waits for its answer
- *   MOUNTED     of FUSE: with a stream, or waiting for one; of others: known for Unmount
+ *   MOUNTED     of FUSE: with a stream, or waiting for one; by sshfs: it runs; of others: known
+ *               for Unmount
  *   UNMOUNTING  a child unmounts; the Unmount call, if any, waits for its answer
  *
  * A call for a mount that is on its way to another state is refused with EBUSY.
@@ -22,6 +23,7 @@
 #include "keep.h"
 #include "login.h"
 #include "mountpoint.h"
+#include "sshfs.h"
 #include "wire.h"
 
 #define MOUNTS_MAX 32
@@ -37,9 +39,10 @@ struct mount {
     enum state state;
     char *tag, *path, *options;
     const char *type;
-    unsigned number;   /* for the names of what is kept */
-    struct fuse *fuse; /* NULL: with a device */
-    uid_t uid;         /* of the user who owns the files */
+    unsigned number;     /* for the names of what is kept */
+    struct fuse *fuse;   /* NULL: with a device, or: */
+    struct sshfs *sshfs; /* NULL: not by that */
+    uid_t uid;           /* of the user who owns the files */
     gid_t gid;
     struct mountpoint point;   /* for the child; borrows from here */
     struct child *child;       /* NULL: none runs */
@@ -100,6 +103,7 @@ static void mount_free(struct mount *mount)
         child_forget(mount->child);
     }
     fuse_free(mount->fuse);
+    sshfs_free(mount->sshfs);
     buf_done(&mount->words);
     free(mount->tag);
     free(mount->path);
@@ -312,7 +316,9 @@ static int open_fuse(struct mount *mount, const lima_guest_v1_MountRequest *requ
 
 static const char *type_of(const lima_guest_v1_MountRequest *request)
 {
-    return request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS ? "virtiofs" : "9p";
+    return request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS ? "virtiofs"
+           : request->kind == lima_guest_v1_MountRequest_Kind_SSHFS  ? SSHFS_TYPE
+                                                                     : "9p";
 }
 
 static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
@@ -346,14 +352,20 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
     return 0;
 }
 
+static bool has_device(const lima_guest_v1_MountRequest *request)
+{
+    return request->kind == lima_guest_v1_MountRequest_Kind_VIRTIO_9P ||
+           request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS;
+}
+
 static bool is_same(const struct mount *mount, const lima_guest_v1_MountRequest *request,
                     const char *path)
 {
-    if (strcmp(mount->path, path) != 0) {
+    if (strcmp(mount->path, path) != 0 || mount->sshfs) {
         return false;
     }
     return !mount->fuse
-               ? request->kind != lima_guest_v1_MountRequest_Kind_AGENT
+               ? has_device(request)
                : request->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
                      memcmp(fuse_mount(mount->fuse)->id, request->id.bytes, FUSELOG_ID_LEN) == 0;
 }
@@ -367,6 +379,73 @@ static void drop_replaced(struct mount *mount)
     }
     mount_free(mount);
 }
+
+/* --- by sshfs --- */
+
+static void on_sshfs_ended(void *arg)
+{
+    struct mount *mount = arg;
+
+    if (mount->state == STATE_UNMOUNTING) { /* our doing, and goes on in on_unmount_done() */
+        sshfs_free(steal(mount->sshfs));
+        return;
+    }
+    mount_free(mount);
+}
+
+/* The answer comes at once; when it is there, Follow says. */
+static int begin_sshfs(struct mounts *mounts, const struct rpc_call *call,
+                       const lima_guest_v1_MountRequest *request, const char *path, bool replaces,
+                       struct error *err)
+{
+    struct mount *mount = mount_new(mounts, request->tag, path);
+    const struct sshfs_options options = {.children = mounts->options.children,
+                                          .tunnels = mounts->options.tunnels,
+                                          .source = mount->tag,
+                                          .path = mount->path,
+                                          .options = request->options,
+                                          .read_only = !request->writable,
+                                          .replaces = replaces ||
+                                                      mountpoint_is(SSHFS_TYPE, request->tag, path),
+                                          .ended = on_sshfs_ended,
+                                          .arg = mount};
+    int r = sshfs_start(&options, &mount->sshfs, err);
+
+    if (r < 0) {
+        mount_free(mount);
+        return r;
+    }
+    find_user(mount, request->user);
+    mount->state = STATE_MOUNTED;
+    mux_stream_consumed(call->stream, call->rest_len);
+    if (reply_mounted(mount, call->stream, false)) {
+        sshfs_join(mount->sshfs, call->stream);
+    } else {
+        mux_stream_reset(call->stream, MUX_RESET_REFUSED);
+        mount_free(mount);
+    }
+    return 0;
+}
+
+int mounts_serve_follow(const struct rpc_call *call, void *arg, struct error *err)
+{
+    struct mounts *mounts = arg;
+    lima_guest_v1_FollowRequest request = lima_guest_v1_FollowRequest_init_zero;
+    struct mount *mount;
+
+    if (!wire_decode(call->request, call->request_len, lima_guest_v1_FollowRequest_fields,
+                     &request)) {
+        return error_set(err, EBADMSG, "malformed request");
+    }
+    mount = find(mounts, request.tag);
+    if (!mount || !mount->sshfs) {
+        return error_set(err, ENOENT, "no such mount");
+    }
+    sshfs_follow(mount->sshfs, call);
+    return 0;
+}
+
+/* --- all kinds --- */
 
 /* With a device, one that an earlier process of ours has made, or the guest itself. */
 static void take_up(struct mounts *mounts, const struct rpc_call *call,
@@ -404,20 +483,23 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         answer_mounted(mount, call->stream, true);
         return 0;
     }
-    if (!mount && request->kind != lima_guest_v1_MountRequest_Kind_AGENT &&
-        mountpoint_is(type_of(request), request->tag, path)) {
+    if (!mount && has_device(request) && mountpoint_is(type_of(request), request->tag, path)) {
         take_up(mounts, call, request, path);
         return 0;
     }
-    point.replaces = mount && mount->fuse && strcmp(mount->path, path) == 0;
-    point.covers = mount && !mount->fuse && strcmp(mount->path, path) == 0;
+    if (mount && strcmp(mount->path, path) == 0) {
+        point.replaces = mount->fuse || mount->sshfs;
+        point.covers = !point.replaces;
+    }
     if (mount) {
         drop_replaced(mount);
     }
     if (mounts->count >= MOUNTS_MAX) {
         return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
     }
-    return begin_mount(mounts, call, request, path, &point, err);
+    return request->kind == lima_guest_v1_MountRequest_Kind_SSHFS
+               ? begin_sshfs(mounts, call, request, path, point.replaces, err)
+               : begin_mount(mounts, call, request, path, &point, err);
 }
 
 /* --- unmounting --- */
@@ -552,6 +634,9 @@ static void on_table_changed(int fd, short revents, void *arg)
     struct mounts *mounts = arg;
 
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->sshfs) {
+            sshfs_look(mount->sshfs);
+        }
         if (mount->fuse && mount->state == STATE_MOUNTED && fuse_is_held(mount->fuse) &&
             !mountpoint_exists(mount->tag)) {
             fuse_let_go(mount->fuse);
@@ -603,6 +688,9 @@ void mounts_free(struct mounts *mounts)
 void mounts_hand_over(struct mounts *mounts)
 {
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
+        if (mount->sshfs) {
+            sshfs_look(mount->sshfs);
+        }
         if (mount->fuse && mount->state == STATE_MOUNTED) {
             keep(mount, keep_for_exec);
         }

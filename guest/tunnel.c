@@ -430,6 +430,18 @@ static struct tunnel *tunnel_new(struct tunnels *tunnels, const struct rpc_call 
     return tunnel;
 }
 
+void tunnels_join(struct tunnels *tunnels, struct mux_stream *stream, int take_fd)
+{
+    struct tunnel *tunnel = tunnel_new(tunnels, &(struct rpc_call){.stream = stream});
+
+    assert(tunnel); /* nothing came early */
+    tunnel->fd = take_fd;
+    tunnel->state = TUNNEL_OPEN;
+    tunnel->hand_over = direct_may_hand_over(stream);
+    tunnel->watch = loop_watch_new(tunnels->loop, take_fd, 0, on_socket_ready, tunnel);
+    update_watch(tunnel);
+}
+
 /* For the first time, and as the timer's callback while a Unix listener's queue is full. */
 static void dial(void *arg)
 {

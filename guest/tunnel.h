@@ -23,6 +23,8 @@ void tunnels_free(struct tunnels *tunnels);
 SCOPED_PTR(struct tunnels, tunnels_free)
 size_t tunnels_count(const struct tunnels *tunnels);
 
+/* Joins a stream that was replied to with the non-blocking stream socket @take_fd. */
+void tunnels_join(struct tunnels *tunnels, struct mux_stream *stream, int take_fd);
 /* The service "Tunnel". @arg: the tunnels. */
 int tunnels_serve(const struct rpc_call *call, void *arg, struct error *err);
 /* The service "Accept", called by the host. @arg: the tunnels. */

@@ -7,7 +7,7 @@
  *   WAITING     for the guest, or for its turn
  *   SERVING     its file server is being started
  *   MOUNTING    the guest has been asked
- *   MOUNTED     and, by the agent, its stream and the server's connection are joined
+ *   MOUNTED     and, but for a device, its stream and the server's connection are joined
  *   UNMOUNTED   the guest has unmounted it by itself; it is left so until the next boot
  *   REMOVING    the guest has been asked to unmount it, then its server ends
  *   FAILED      the reason says why; tried again with the next session
@@ -34,6 +34,7 @@
 #include "util/path.h"
 
 #define FEATURE       "mount"
+#define FEATURE_SSHFS "follow"
 #define CACHE_MS      1000
 #define RESTART_BURST 5 /* of a file server that dies, then one every: */
 #define RESTART_PER_S 1
@@ -62,6 +63,8 @@ static void drop_carriers(struct mount *mount)
 {
     peer_mount_cancel(mount->call);
     mount->call = NULL;
+    peer_follow_cancel(mount->follow);
+    mount->follow = NULL;
     if (mount->join) {
         join_free(mount->join);
         mount->join = NULL;
@@ -156,16 +159,73 @@ static void on_link_closed(void *arg)
 /*
  * The guest ends a stream in good order when the mount is gone there, and only then. A break is as
  * a rule the first sign of something that will be known soon: the end of the server, or of the
- * session.
+ * session. Of sshfs on_followed() knows more.
  */
 static void on_join_done(bool ordered, void *arg)
 {
     struct mount *mount = arg;
 
     mount->join = NULL;
-    if (mount->state == MOUNTS_STATE_MOUNTED) {
+    if (mount->state == MOUNTS_STATE_MOUNTED && mount->type == CONFIG_MOUNT_AGENT) {
         mount->unmounted = ordered;
         loop_timer_set(mount->again, ordered ? 0 : RESTART_MS);
+    }
+}
+
+/* With a process on the host. */
+static bool is_served(const struct mount *mount)
+{
+    return mount->type == CONFIG_MOUNT_AGENT || mount->type == CONFIG_MOUNT_REVERSE_SSHFS;
+}
+
+/* The type that was wanted cannot be had. */
+static void mount_by_agent(struct mount *mount, const char *reason)
+{
+    log_warn("'%s' cannot be mounted at '%s' by %s (%s): the guest agent mounts it instead, "
+             "ignoring",
+             mount->config.location, mount->config.mount_point, mount_type_name(mount->type),
+             reason);
+    drop_carriers(mount);
+    mount->type = CONFIG_MOUNT_AGENT;
+    mount->state = MOUNTS_STATE_WAITING;
+    if (mount->server) {
+        mount->swapping = true;
+        mount_server_stop(mount->server);
+    }
+}
+
+/* See peer_follow_fn. */
+static void on_followed(int r, const char *text, void *arg)
+{
+    struct mount *mount = arg;
+    struct mounts *mounts = mount->mounts;
+
+    if (r > 0) {
+        mounted(mount, false);
+        mounts_step(mounts);
+        return;
+    }
+    mount->follow = NULL;
+    if (r == -ENOTCONN) {
+        return; /* the end of the session comes */
+    }
+    if (mount->state == MOUNTS_STATE_MOUNTING) {
+        loop_timer_set(mount->again, -1);
+        mount_by_agent(mount, text ? text : strerror(-r));
+        mounts_step(mounts);
+    } else if (mount->state == MOUNTS_STATE_MOUNTED) {
+        mount->unmounted = r == 0;
+        loop_timer_set(mount->again, r == 0 ? 0 : RESTART_MS);
+    }
+}
+
+static void follow(struct mount *mount)
+{
+    mount->follow = peer_mount_follow(mount->mounts->options.peer, mount->tag, on_followed, mount);
+    if (mount->follow) {
+        loop_timer_set(mount->again, ANSWER_MS);
+    } else {
+        mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
     }
 }
 
@@ -185,7 +245,11 @@ static void join_server(struct mount *mount, struct mux_stream *stream,
     mount->link =
         link_new(mount->mounts->options.loop, fd, DIRECT_FORM_BARE, &local, on_link_closed, mount);
     mount->join = join_new(local, stream, on_join_done, mount);
-    mounted(mount, about->resumed);
+    if (mount->type == CONFIG_MOUNT_REVERSE_SSHFS) {
+        follow(mount);
+    } else {
+        mounted(mount, about->resumed);
+    }
 }
 
 static void on_mount_answer(int r, const char *text, const struct peer_mounted *about,
@@ -201,12 +265,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
         return;
     }
     if (r < 0 && mount->type != CONFIG_MOUNT_AGENT) {
-        log_warn("'%s' cannot be mounted at '%s' by %s (%s): the guest agent mounts it instead, "
-                 "ignoring",
-                 mount->config.location, mount->config.mount_point, mount_type_name(mount->type),
-                 text ? text : strerror(-r));
-        mount->type = CONFIG_MOUNT_AGENT;
-        mount->state = MOUNTS_STATE_WAITING;
+        mount_by_agent(mount, text ? text : strerror(-r));
     } else if (r < 0) {
         fail(mount, text ? text : strerror(-r));
     } else if (stream) {
@@ -219,28 +278,35 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
 
 static enum peer_mount_kind kind_of(const struct mount *mount)
 {
-    return mount->type == CONFIG_MOUNT_9P         ? PEER_MOUNT_9P
-           : mount->type == CONFIG_MOUNT_VIRTIOFS ? PEER_MOUNT_VIRTIOFS
-                                                  : PEER_MOUNT_AGENT;
+    return mount->type == CONFIG_MOUNT_9P              ? PEER_MOUNT_9P
+           : mount->type == CONFIG_MOUNT_VIRTIOFS      ? PEER_MOUNT_VIRTIOFS
+           : mount->type == CONFIG_MOUNT_REVERSE_SSHFS ? PEER_MOUNT_SSHFS
+                                                       : PEER_MOUNT_AGENT;
+}
+
+/* Caller frees. */
+static char *options_of(const struct mount *mount)
+{
+    return mount->type == CONFIG_MOUNT_9P              ? mount_9p_options(&mount->config)
+           : mount->type == CONFIG_MOUNT_REVERSE_SSHFS ? mount_sshfs_options(&mount->config)
+                                                       : xstrdup("");
 }
 
 static void ask_guest(struct mount *mount)
 {
     const struct mounts_options *options = &mount->mounts->options;
-    bool agent = mount->type == CONFIG_MOUNT_AGENT;
-    scoped(free) char *device_options =
-        mount->type == CONFIG_MOUNT_9P ? mount_9p_options(&mount->config) : xstrdup("");
+    scoped(free) char *mount_options = options_of(mount);
     struct peer_mount_request request = {
         .kind = kind_of(mount),
         .tag = mount->tag,
         .mount_point = mount->config.mount_point,
-        .options = device_options,
+        .options = mount_options,
         .user = options->config->user.name,
         .writable = mount->config.writable,
         .replays = options->config->mount_inotify,
     };
 
-    if (agent) {
+    if (mount->type == CONFIG_MOUNT_AGENT) {
         memcpy(request.id, mount_server_id(mount->server), sizeof(request.id));
     }
     mount->state = MOUNTS_STATE_MOUNTING;
@@ -278,6 +344,11 @@ static void on_server_ended(const char *reason, void *arg)
         mounts_step(mounts);
         return;
     }
+    if (mount->swapping) {
+        mount->swapping = false;
+        mounts_step(mounts);
+        return;
+    }
     if (mount->state == MOUNTS_STATE_FAILED || mount->state == MOUNTS_STATE_UNMOUNTED) {
         return; /* another one comes with the next try */
     }
@@ -304,7 +375,10 @@ static const struct mount_server_events server_events = {
 
 static char *server_dir(const struct mount *mount)
 {
-    return path_join(mount->mounts->options.dir, LAYOUT_MOUNTS_DIR, mount->tag + strlen("lima-"));
+    scoped(free) char *name = xasprintf("%s%s", mount->tag + strlen("lima-"),
+                                        mount->type == CONFIG_MOUNT_REVERSE_SSHFS ? ".sftp" : "");
+
+    return path_join(mount->mounts->options.dir, LAYOUT_MOUNTS_DIR, name);
 }
 
 /* As the reference: a folder that is missing is made when it is shared. */
@@ -325,12 +399,16 @@ static bool start_server(struct mount *mount)
     const struct mounts_options *options = &mount->mounts->options;
     scoped(error_done) struct error err = ERROR_INIT;
     scoped(free) char *dir = server_dir(mount);
-    const struct mount_server_options server = {.source = mount->config.location,
-                                                .dir = dir,
-                                                .writable = mount->config.writable,
-                                                .vm = options->vm(options->arg),
-                                                .cache_ms =
-                                                    may_cache(&mount->config) ? CACHE_MS : 0};
+    bool sftp = mount->type == CONFIG_MOUNT_REVERSE_SSHFS;
+    const struct mount_server_options server = {
+        .source = mount->config.location,
+        .dir = dir,
+        .writable = mount->config.writable,
+        .vm = options->vm(options->arg),
+        .cache_ms = may_cache(&mount->config) ? CACHE_MS : 0,
+        .sftp = sftp,
+        .follow = sftp && mount->config.follow_symlinks,
+    };
 
     mount->state = MOUNTS_STATE_SERVING;
     if (make_source(mount, &err) < 0 || mount_server_open(options->loop, &server, &server_events,
@@ -395,7 +473,14 @@ static bool step(struct mount *mount)
 {
     switch (mount->state) {
     case MOUNTS_STATE_WAITING:
-        if (mount->type == CONFIG_MOUNT_AGENT && !mount->server) {
+        if (mount->swapping) {
+            return true;
+        }
+        if (mount->type == CONFIG_MOUNT_REVERSE_SSHFS &&
+            !peer_has(mount->mounts->options.peer, FEATURE_SSHFS)) {
+            mount_by_agent(mount, "the guest agent is of a version without it");
+        }
+        if (is_served(mount) && !mount->server) {
             return start_server(mount);
         }
         if (mount->server && !mount->server_ready) {
@@ -438,7 +523,7 @@ void mounts_lost(struct mounts *mounts, const char *tag, const char *reason)
 {
     struct mount *mount = mounts ? mounts->list : NULL;
 
-    while (mount && (strcmp(mount->tag, tag) != 0 || mount->type == CONFIG_MOUNT_AGENT)) {
+    while (mount && (strcmp(mount->tag, tag) != 0 || is_served(mount))) {
         mount = mount->next;
     }
     if (!mount || mount->state == MOUNTS_STATE_REMOVING) {

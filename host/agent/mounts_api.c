@@ -122,7 +122,9 @@ void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv t
         return;
     }
     mount = mounts_add(mounts, &config, is_flag(body, "temporary"));
-    mount->type = CONFIG_MOUNT_AGENT; /* a device cannot be added to a VM that runs */
+    if (mount->type != CONFIG_MOUNT_REVERSE_SSHFS) {
+        mount->type = CONFIG_MOUNT_AGENT; /* a device cannot be added to a VM that runs */
+    }
     mount->exchange = take_exchange;
     mounts_step(mounts);
 }

@@ -41,7 +41,9 @@ struct mount {
     struct loop_timer *again; /* see on_again() */
     bool unmounted;           /* by the guest; on_again() says so */
     struct peer_mount *call;
-    struct link *link; /* to the server */
+    struct peer_follow *follow; /* of a mount by sshfs: what becomes of it */
+    bool swapping;              /* its server ends, for one of another type */
+    struct link *link;          /* to the server */
     struct join *join;
     struct api_exchange *exchange; /* waits for what becomes of it; NULL: nobody */
 };

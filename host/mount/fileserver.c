@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The program lima-fileserver: one shared folder of one VM. A process of its own, so that a slow
- * disk delays nobody else, and confined to the folder. It outlives the host agent, which connects
- * to its socket and hands it the guest's requests; the newest connection is the one that counts. It
- * ends with the VM, or on SIGTERM.
+ * The program lima-fileserver: one shared folder of one VM, served by the requests of the guest's
+ * FUSE, or by SFTP. A process of its own, so that a slow disk delays nobody else, and confined to
+ * the folder. It outlives the host agent, which connects to its socket and hands it the guest's
+ * requests; the newest connection is the one that counts. It ends with the VM, or on SIGTERM.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +21,8 @@
 #include "mount/fuse_wire.h"
 #include "mount/preamble.h"
 #include "mount/sandbox.h"
+#include "mount/sftp_server.h"
+#include "mount/sftp_wire.h"
 #include "util/file.h"
 #include "util/loop.h"
 #include "util/path.h"
@@ -37,13 +39,15 @@ struct arguments {
     pid_t vm; /* 0: none, for tests */
     uint32_t cache_ms;
     bool writable;
+    bool sftp, follow;
 };
 
 struct fileserver {
     const char *state; /* path of its file */
     struct loop *loop;
     struct tree *tree;
-    struct fuse_server *server;
+    struct fuse_server *server; /* either this */
+    struct sftp_server *sftp;   /* or this; the other is NULL */
     struct loop_signal *sigterm, *sigint;
     struct loop_child *vm;
     struct loop_timer *idle;
@@ -56,6 +60,47 @@ struct fileserver {
     bool greeted;
     struct buf in, out;
 };
+
+/* --- either protocol --- */
+
+static void greet(struct fileserver *fs, const struct mount_preamble *preamble)
+{
+    if (fs->sftp) {
+        sftp_server_set_owner(fs->sftp, preamble->uid, preamble->gid);
+        return;
+    }
+    fuse_server_set_owner(fs->server, preamble->uid, preamble->gid);
+    fuse_server_set_events(fs->server, preamble->events);
+    fuse_server_changed(fs->server, &fs->out);
+}
+
+static int message_len(const struct fileserver *fs)
+{
+    return fs->sftp ? sftp_message_len(fs->in.data, fs->in.len)
+                    : fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX);
+}
+
+static int serve_message(struct fileserver *fs, size_t len)
+{
+    if (fs->sftp) {
+        return sftp_server_message(fs->sftp, fs->in.data, len, &fs->out);
+    }
+    if ((uintptr_t)fs->in.data % 8 != 0) {
+        scoped(free) void *aligned = xmemdup(fs->in.data, len);
+
+        return fuse_server_message(fs->server, aligned, len, &fs->out);
+    }
+    return fuse_server_message(fs->server, fs->in.data, len, &fs->out);
+}
+
+static void restart(struct fileserver *fs)
+{
+    if (fs->sftp) {
+        sftp_server_restart(fs->sftp);
+    } else {
+        fuse_server_restart(fs->server);
+    }
+}
 
 /* --- one connection --- */
 
@@ -83,9 +128,7 @@ static int take_preamble(struct fileserver *fs)
         return -EBADMSG;
     }
     buf_drop(&fs->in, sizeof(preamble));
-    fuse_server_set_owner(fs->server, preamble.uid, preamble.gid);
-    fuse_server_set_events(fs->server, preamble.events);
-    fuse_server_changed(fs->server, &fs->out);
+    greet(fs, &preamble);
     fs->greeted = true;
     return 0;
 }
@@ -93,7 +136,7 @@ static int take_preamble(struct fileserver *fs)
 /* The length of the message that is there whole; 0: none is; -EBADMSG. */
 static int whole_message(const struct fileserver *fs)
 {
-    int len = fuse_message_len(fs->in.data, fs->in.len, FUSE_REQUEST_MAX);
+    int len = message_len(fs);
 
     return len > 0 && (size_t)len > fs->in.len ? 0 : len;
 }
@@ -108,13 +151,7 @@ static int take_messages(struct fileserver *fs)
         if (len <= 0) {
             return len;
         }
-        if ((uintptr_t)fs->in.data % 8 == 0) {
-            r = fuse_server_message(fs->server, fs->in.data, (size_t)len, &fs->out);
-        } else {
-            scoped(free) void *aligned = xmemdup(fs->in.data, (size_t)len);
-
-            r = fuse_server_message(fs->server, aligned, (size_t)len, &fs->out);
-        }
+        r = serve_message(fs, (size_t)len);
         if (r < 0) {
             return r;
         }
@@ -208,7 +245,7 @@ static void on_listen_ready(evutil_socket_t listen_fd, short what, void *arg)
         return;
     }
     disconnect(fs);
-    fuse_server_restart(fs->server);
+    restart(fs);
     fs->fd = fd;
     fs->io = loop_io_new(fs->loop, fd, EV_READ, on_connection_ready, fs);
 }
@@ -217,6 +254,9 @@ static void on_idle(void *arg)
 {
     struct fileserver *fs = arg;
 
+    if (fs->sftp) {
+        return; /* the guest says itself what it closes */
+    }
     fuse_server_idle(fs->server);
     if (fuse_server_waits(fs->server)) {
         on_files_changed(-1, 0, fs);
@@ -264,6 +304,24 @@ static size_t raise_fd_limit(void)
     return limit.rlim_cur > 2 * FDS_RESERVED ? limit.rlim_cur - FDS_RESERVED : FDS_RESERVED;
 }
 
+/* Without state of its own: the file just tells whose process this is. */
+static int open_sftp(struct fileserver *fs, const uint8_t id[JOURNAL_ID_LEN], bool follow,
+                     struct error *err)
+{
+    static const struct journal_events none;
+    struct journal *journal;
+    int r;
+
+    unlink(fs->state);
+    r = journal_open(fs->state, id, &none, NULL, &journal, err);
+    if (r < 0) {
+        return r;
+    }
+    journal_free(journal);
+    fs->sftp = sftp_server_new(fs->tree, follow);
+    return 0;
+}
+
 static int open_server(struct fileserver *fs, const struct arguments *args, struct error *err)
 {
     struct fuse_server_options options = {
@@ -276,6 +334,9 @@ static int open_server(struct fileserver *fs, const struct arguments *args, stru
     r = tree_open(args->source, args->writable, &fs->tree, err);
     if (r < 0) {
         return r;
+    }
+    if (args->sftp) {
+        return open_sftp(fs, options.id, args->follow, err);
     }
     options.tree = fs->tree;
     return fuse_server_new(&options, &fs->server, err);
@@ -314,7 +375,7 @@ static int open_all(struct fileserver *fs, const struct arguments *args, struct 
     fs->sigint = loop_signal_new(fs->loop, SIGINT, on_signal, fs);
     fs->idle = loop_timer_new(fs->loop, on_idle, fs);
     fs->listening = loop_io_new(fs->loop, fs->listen_fd, EV_READ, on_listen_ready, fs);
-    if (fuse_server_watch_fd(fs->server) >= 0) {
+    if (fs->server && fuse_server_watch_fd(fs->server) >= 0) {
         fs->changes =
             loop_io_new(fs->loop, fuse_server_watch_fd(fs->server), EV_READ, on_files_changed, fs);
     }
@@ -337,6 +398,7 @@ static void close_all(struct fileserver *fs)
     loop_signal_free(fs->sigterm);
     loop_free(fs->loop);
     fuse_server_free(fs->server);
+    sftp_server_free(fs->sftp);
     tree_free(fs->tree);
 }
 
@@ -367,7 +429,9 @@ enum option_id {
     OPTION_ID,
     OPTION_VM,
     OPTION_CACHE,
-    OPTION_WRITABLE
+    OPTION_WRITABLE,
+    OPTION_SFTP,
+    OPTION_FOLLOW,
 };
 
 static const struct option options[] = {
@@ -377,6 +441,8 @@ static const struct option options[] = {
     {"vm", required_argument, NULL, OPTION_VM},
     {"cache-ms", required_argument, NULL, OPTION_CACHE},
     {"writable", no_argument, NULL, OPTION_WRITABLE},
+    {"sftp", no_argument, NULL, OPTION_SFTP},
+    {"follow-symlinks", no_argument, NULL, OPTION_FOLLOW},
     {NULL, 0, NULL, 0},
 };
 
@@ -404,6 +470,12 @@ static int parse(int argc, char **argv, struct arguments *ret)
         case OPTION_WRITABLE:
             ret->writable = true;
             break;
+        case OPTION_SFTP:
+            ret->sftp = true;
+            break;
+        case OPTION_FOLLOW:
+            ret->follow = true;
+            break;
         default:
             return -EINVAL;
         }
@@ -421,7 +493,7 @@ int main(int argc, char **argv)
     log_set_format(LOG_FORMAT_JSON);
     if (parse(argc, argv, &args) < 0) {
         fprintf(stderr, "usage: lima-fileserver --source FOLDER --dir FOLDER --id HEX32 "
-                        "[--vm PID] [--cache-ms N] [--writable]\n");
+                        "[--vm PID] [--cache-ms N] [--writable] [--sftp [--follow-symlinks]]\n");
         return 2;
     }
     r = run(&args, &err);

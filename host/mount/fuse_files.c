@@ -10,6 +10,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "mount/contents.h"
 
 #define COPY_MAX        (64u << 20) /* in one COPY_FILE_RANGE: others wait */
 #define XATTR_PREFIX    "user."
@@ -42,22 +43,6 @@ static int set_size(struct fuse_job *job, uint64_t size)
     return ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 }
 
-/* As the kernel does for a write by who is not root; the host's server may be root. */
-static void drop_privileges(struct fuse_job *job, int fd)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-        (st.st_mode & S_ISUID || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))) {
-        mode_t keep = st.st_mode & 07777 & ~(mode_t)S_ISUID;
-
-        if (st.st_mode & S_IXGRP) {
-            keep &= ~(mode_t)S_ISGID;
-        }
-        set_mode(job, fd, keep);
-    }
-}
-
 static int set_owner(struct fuse_job *job, int fd, const struct fuse_setattr_in *in)
 {
     const struct fuse_server *server = job->server;
@@ -78,7 +63,7 @@ static int set_owner(struct fuse_job *job, int fd, const struct fuse_setattr_in 
         r = owners_set(owners, fd, "", owner.type ? S_IFREG : st.st.st_mode, &owner);
     }
     if (r == 0) {
-        drop_privileges(job, fd);
+        contents_drop_privileges(fd);
     }
     return r;
 }
@@ -129,7 +114,7 @@ int fuse_serve_setattr(struct fuse_job *job)
         r = set_mode(job, fd, in->mode);
     }
     if (r == 0 && in->valid & FATTR_KILL_SUIDGID) {
-        drop_privileges(job, fd);
+        contents_drop_privileges(fd);
     }
     if (r == 0 && in->valid & (FATTR_ATIME | FATTR_ATIME_NOW | FATTR_MTIME | FATTR_MTIME_NOW)) {
         r = set_times(fd, in);
@@ -275,28 +260,6 @@ int fuse_serve_read(struct fuse_job *job)
     return 0;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t len, off_t offset, size_t *ret)
-{
-    size_t done = 0;
-
-    while (done < len) {
-        ssize_t n = pwrite(fd, data + done, len - done, offset + (off_t)done);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            if (!done) {
-                return n < 0 ? -errno : -EIO;
-            }
-            break;
-        }
-        done += (size_t)n;
-    }
-    *ret = done;
-    return 0;
-}
-
 int fuse_serve_write(struct fuse_job *job)
 {
     const struct fuse_write_in *in = job->req->arg;
@@ -308,12 +271,12 @@ int fuse_serve_write(struct fuse_job *job)
     if (fd < 0) {
         return fd;
     }
-    r = write_all(fd, job->req->data, in->size, (off_t)in->offset, &done);
+    r = contents_write(fd, job->req->data, in->size, (off_t)in->offset, &done);
     if (r < 0) {
         return r;
     }
     if (in->write_flags & FUSE_WRITE_KILL_PRIV) {
-        drop_privileges(job, fd);
+        contents_drop_privileges(fd);
     }
     body.size = (uint32_t)done;
     return fuse_answer(job, &body, sizeof(body));
@@ -402,7 +365,7 @@ int fuse_serve_copy_file_range(struct fuse_job *job)
         return errno == ENOSYS || errno == EOPNOTSUPP ? -EXDEV : -errno; /* the guest copies */
     }
     if (n > 0) {
-        drop_privileges(job, to_fd);
+        contents_drop_privileges(to_fd);
     }
     body.size = (uint32_t)n;
     return fuse_answer(job, &body, sizeof(body));

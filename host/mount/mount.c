@@ -27,7 +27,7 @@ struct mount_choice mount_choose(const struct config_mount *mount,
     case CONFIG_MOUNT_VIRTIOFS:
         return (struct mount_choice){CONFIG_MOUNT_VIRTIOFS, NULL};
     case CONFIG_MOUNT_REVERSE_SSHFS:
-        return (struct mount_choice){CONFIG_MOUNT_AGENT, "reverse-sshfs is not supported yet"};
+        return (struct mount_choice){CONFIG_MOUNT_REVERSE_SSHFS, NULL};
     case CONFIG_MOUNT_WSL2:
         return (struct mount_choice){CONFIG_MOUNT_AGENT, "wsl2 is for Windows alone"};
     default:
@@ -37,13 +37,24 @@ struct mount_choice mount_choose(const struct config_mount *mount,
 
 const char *mount_type_name(enum config_mount_type type)
 {
-    return type == CONFIG_MOUNT_9P ? "9p" : type == CONFIG_MOUNT_VIRTIOFS ? "virtiofs" : "agent";
+    return type == CONFIG_MOUNT_9P              ? "9p"
+           : type == CONFIG_MOUNT_VIRTIOFS      ? "virtiofs"
+           : type == CONFIG_MOUNT_REVERSE_SSHFS ? "reverse-sshfs"
+                                                : "agent";
 }
 
 char *mount_9p_options(const struct config_mount *mount)
 {
     return xasprintf("trans=virtio,version=%s,msize=%" PRId64 ",cache=%s", mount->protocol_version,
                      mount->msize, mount->cache);
+}
+
+char *mount_sshfs_options(const struct config_mount *mount)
+{
+    bool cached = mount->sshfs_cache, follows = mount->follow_symlinks;
+
+    return xasprintf("%s%s%s", cached ? "" : "cache=no", !cached && follows ? "," : "",
+                     follows ? "follow_symlinks" : "");
 }
 
 int mount_compare(const struct config_mount *a, const struct config_mount *b)

@@ -12,7 +12,7 @@
 char *mount_tag(const struct config_mount *mount) _nonnull_;
 
 struct mount_choice {
-    enum config_mount_type type; /* AGENT, 9P or VIRTIOFS */
+    enum config_mount_type type; /* AGENT, 9P, VIRTIOFS or REVERSE_SSHFS */
     const char *instead;         /* constant: why it is not the type that was asked for, or NULL */
 };
 
@@ -22,6 +22,8 @@ struct mount_choice mount_choose(const struct config_mount *mount,
 
 /* Options of mount(2) for a 9p mount: "trans=virtio,version=...". Caller frees. */
 char *mount_9p_options(const struct config_mount *mount) _nonnull_;
+/* Of sshfs: "cache=no,follow_symlinks" or less, "". Caller frees. */
+char *mount_sshfs_options(const struct config_mount *mount) _nonnull_;
 /* "agent", "9p", ... */
 const char *mount_type_name(enum config_mount_type type);
 

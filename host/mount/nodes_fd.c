@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "mount/contents.h"
 
 void nodes_unlist(struct nodes *nodes, struct node *node)
 {
@@ -133,39 +134,12 @@ int nodes_path_fd(struct nodes *nodes, struct node *node)
     return node->path_fd;
 }
 
-/* A file of ours whose mode forbids us what the guest was allowed when it was opened or made. */
-static int open_against_mode(int path_fd, int flags)
-{
-    char path[TREE_FD_PATH_MAX];
-    struct stat st;
-    int fd;
-
-    if (fstat(path_fd, &st) < 0 || st.st_uid != geteuid()) {
-        return -EACCES;
-    }
-    tree_fd_path(path_fd, path);
-    if (chmod(path, (st.st_mode & 07777) | S_IRUSR | S_IWUSR) < 0) {
-        return -EACCES;
-    }
-    fd = tree_reopen(path_fd, flags);
-    chmod(path, st.st_mode & 07777);
-    return fd;
-}
-
 static int open_io(struct nodes *nodes, struct node *node, bool writing)
 {
     int flags = writing ? O_RDWR : O_RDONLY;
     int path_fd = nodes_path_fd(nodes, node);
-    int fd;
 
-    if (path_fd < 0) {
-        return path_fd;
-    }
-    fd = tree_reopen(path_fd, flags);
-    if (fd == -EACCES) {
-        fd = open_against_mode(path_fd, flags);
-    }
-    return fd;
+    return path_fd < 0 ? path_fd : contents_open(path_fd, flags);
 }
 
 int nodes_io_fd(struct nodes *nodes, struct node *node, bool writing)

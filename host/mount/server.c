@@ -15,6 +15,7 @@
 #include "util/file.h"
 #include "util/path.h"
 #include "util/process.h"
+#include "util/strv.h"
 
 #define PROGRAM "lima-fileserver"
 
@@ -127,16 +128,23 @@ static int start(struct mount_server *server, const struct mount_server_options 
     scoped(free) char *id = id_text(server->id);
     scoped(free) char *vm = xasprintf("%d", (int)options->vm);
     scoped(free) char *cache = xasprintf("%u", options->cache_ms);
-    const char *const argv[] = {program,      "--source",  options->source,
-                                "--dir",      server->dir, "--id",
-                                id,           "--vm",      vm,
-                                "--cache-ms", cache,       options->writable ? "--writable" : NULL,
-                                NULL};
+    scoped(strv_done) struct strv argv = STRV_INIT;
     struct process_options process = PROCESS_OPTIONS_INIT;
     int fds[2];
     pid_t pid;
     int r;
 
+    strv_add_all(&argv, program, "--source", options->source, "--dir", server->dir, "--id", id,
+                 "--vm", vm, "--cache-ms", cache, NULL);
+    if (options->writable) {
+        strv_add(&argv, "--writable");
+    }
+    if (options->sftp) {
+        strv_add(&argv, "--sftp");
+    }
+    if (options->follow) {
+        strv_add(&argv, "--follow-symlinks");
+    }
     if (pipe2(fds, O_CLOEXEC) < 0) {
         return error_errno(err, errno, "opening a pipe");
     }
@@ -144,7 +152,7 @@ static int start(struct mount_server *server, const struct mount_server_options 
     process.stderr_fd = PROCESS_INHERIT;
     process.new_session = true;
     process.cwd = "/";
-    r = process_start(argv, &process, &pid, err);
+    r = process_start(strv_argv(&argv), &process, &pid, err);
     close(fds[1]);
     server->ready_fd = fds[0];
     r = r < 0 ? r : watch(server, pid, err);

@@ -18,6 +18,8 @@ struct mount_server_options {
     bool writable;
     pid_t vm;          /* with which it ends */
     uint32_t cache_ms; /* how long the guest may rely on what it knows */
+    bool sftp;         /* not the requests of FUSE; @cache_ms means nothing then */
+    bool follow;       /* links, as far as they stay in the folder; with @sftp */
 };
 
 struct mount_server_events {

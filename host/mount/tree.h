@@ -32,6 +32,18 @@ bool tree_is_name(const char *name);
  * -errno.
  */
 int tree_open_at(const struct tree *tree, int dir_fd, const char *name, int flags, mode_t mode);
+/*
+ * The same for what @path leads to from the tree's own folder: names with a '/' between each two,
+ * none of them empty, "." or ".."; "" is the folder itself. @follow: links on the way and at its
+ * end are followed (unless O_NOFOLLOW) as long as they stay below the folder; else they are -ELOOP,
+ * and always so on Linux before 5.6. Leading out is -EXDEV.
+ */
+int tree_open_path(const struct tree *tree, const char *path, int flags, bool follow);
+/*
+ * O_PATH descriptor of the folder that @path's last name, *@ret_name, is in; that points into
+ * @path. -EBUSY: @path is "".
+ */
+int tree_open_parent(const struct tree *tree, const char *path, bool follow, const char **ret_name);
 /* Opens what the O_PATH descriptor @fd stands for; not a symbolic link. */
 int tree_reopen(int fd, int flags);
 

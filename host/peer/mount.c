@@ -72,11 +72,73 @@ static struct peer_mount *begin(struct peer *peer, const char *service, bool raw
 struct peer_mount *peer_mount_open(struct peer *peer, const struct peer_mount_request *request,
                                    peer_mount_fn done, void *arg)
 {
-    struct peer_mount *mount = begin(peer, "Mount", request->kind == PEER_MOUNT_AGENT, done, arg);
+    struct peer_mount *mount =
+        begin(peer, "Mount", request->kind == PEER_MOUNT_AGENT || request->kind == PEER_MOUNT_SSHFS,
+              done, arg);
 
     wire_put_mount_request(&mount->call.request, request);
     return call_start(&mount->call) ? mount : NULL;
 }
+
+/* --- Follow --- */
+
+struct peer_follow {
+    struct call call; /* first: freed as one */
+    peer_follow_fn done;
+    void *arg;
+};
+
+static int on_follow_accepted(struct call *call)
+{
+    const struct peer_follow *follow = container_of(call, struct peer_follow, call);
+
+    follow->done(1, NULL, follow->arg); /* may cancel it, as call.c finds out */
+    return CALL_ON;
+}
+
+static int on_follow_message(struct call *call, const uint8_t *data, size_t len)
+{
+    return CALL_ON; /* of a later version */
+}
+
+static void on_follow_ended(struct call *call, int r, const char *text)
+{
+    const struct peer_follow *follow = container_of(call, struct peer_follow, call);
+    scoped(free) char *words = xstrdup(text);
+    peer_follow_fn done = follow->done;
+    void *arg = follow->arg;
+
+    call_free(call);
+    done(r, words, arg);
+}
+
+static const struct call_ops follow_ops = {
+    .accepted = on_follow_accepted,
+    .message = on_follow_message,
+    .ended = on_follow_ended,
+};
+
+struct peer_follow *peer_mount_follow(struct peer *peer, const char *tag, peer_follow_fn done,
+                                      void *arg)
+{
+    struct peer_follow *follow = xnew(struct peer_follow);
+
+    static_assert(offsetof(struct peer_follow, call) == 0, "freed through its call");
+    follow->done = done;
+    follow->arg = arg;
+    call_init(&follow->call, peer, &follow_ops, "Follow");
+    wire_put_follow_request(&follow->call.request, tag);
+    return call_start(&follow->call) ? follow : NULL;
+}
+
+void peer_follow_cancel(struct peer_follow *follow)
+{
+    if (follow) {
+        call_free(&follow->call);
+    }
+}
+
+/* --- the others --- */
 
 struct peer_mount *peer_mount_remove(struct peer *peer, const char *tag, bool lazy,
                                      peer_mount_fn done, void *arg)

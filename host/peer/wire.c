@@ -174,6 +174,7 @@ void wire_put_mount_request(struct buf *out, const struct peer_mount_request *re
         [PEER_MOUNT_AGENT] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__AGENT,
         [PEER_MOUNT_9P] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__VIRTIO_9P,
         [PEER_MOUNT_VIRTIOFS] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__VIRTIOFS,
+        [PEER_MOUNT_SSHFS] = LIMA__GUEST__V1__MOUNT_REQUEST__KIND__SSHFS,
     };
     Lima__Guest__V1__MountRequest message = LIMA__GUEST__V1__MOUNT_REQUEST__INIT;
 
@@ -187,6 +188,14 @@ void wire_put_mount_request(struct buf *out, const struct peer_mount_request *re
     message.id.data = (uint8_t *)request->id;
     message.id.len = sizeof(request->id);
     message.replays = request->replays;
+    wire_put_message(out, &message.base);
+}
+
+void wire_put_follow_request(struct buf *out, const char *tag)
+{
+    Lima__Guest__V1__FollowRequest message = LIMA__GUEST__V1__FOLLOW_REQUEST__INIT;
+
+    message.tag = (char *)tag;
     wire_put_message(out, &message.base);
 }
 

@@ -31,6 +31,7 @@ void wire_put_listen_request(struct buf *out, const struct peer_address *at, uns
 void wire_put_accept_request(struct buf *out, uint64_t id);
 void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules *rules);
 void wire_put_mount_request(struct buf *out, const struct peer_mount_request *request);
+void wire_put_follow_request(struct buf *out, const char *tag);
 void wire_put_unmount_request(struct buf *out, const char *tag, bool lazy);
 
 /*

@@ -14,14 +14,6 @@
 
 #define TAIL_MAX (16 * 401)
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 struct outcome {
     char *cause, *tail;
 };

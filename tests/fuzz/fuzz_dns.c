@@ -14,14 +14,6 @@
 #include "dns/memo.h"
 #include "fuzz.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static struct answer_source source_new(bool ipv6)
 {
     struct answer_source source = {.ipv6 = ipv6};

@@ -9,14 +9,6 @@
 #include "execwire.h"
 #include "fuzz.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static void read_request(const uint8_t *data, size_t size)
 {
     scoped(exec_request_done) struct exec_request request = {0};

@@ -10,14 +10,6 @@
 #include "fuzz.h"
 #include "peer/exec.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 struct outcome {
     struct buf out, err;
     int accepted, exits, status, result;

@@ -7,47 +7,19 @@
  * with its number and a length that fits; nothing beside the shared folder changes; a folder that
  * is not writable stays as it was.
  */
-#include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/alloc.h"
-#include "base/log.h"
 #include "fuzz.h"
 #include "lima/mount.h"
 #include "mount/fuse_server.h"
 #include "mount/fuse_wire.h"
-#include "util/file.h"
 #include "util/path.h"
+#include "world.h"
 
-#define FILE_MAX (4u << 20)
-#define MARK     0x80
-#define MOVE     0xf0 /* and the next one: back */
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static size_t count_entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    size_t count = 0;
-
-    CHECK(dir);
-    while (readdir(dir)) {
-        count++;
-    }
-    closedir(dir);
-    return count;
-}
+#define MARK 0x80
+#define MOVE 0xf0 /* and the next one: back */
 
 static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, uint8_t node_byte,
                 const uint8_t *body, size_t len)
@@ -100,47 +72,25 @@ static void play(struct fuse_server *server, const char *file, const char *other
     fuse_server_idle(server);
 }
 
-/* Not for files of the fuzzer itself, which are small. */
-static void limit_files(void)
-{
-    const struct rlimit limit = {FILE_MAX, FILE_MAX};
-
-    signal(SIGXFSZ, SIG_IGN);
-    setrlimit(RLIMIT_FSIZE, &limit);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char top[] = "/tmp/fuzz-fuse-XXXXXX";
-    scoped(free) char *shared = NULL, *file = NULL, *other = NULL, *state = NULL, *canary = NULL;
     struct fuse_server_options options = {.fd_max = 16, .cache_ms = 1000};
     struct fuse_server *server = NULL;
-    struct tree *tree = NULL;
-    bool writable = size > 0 && data[0] & 1;
+    scoped(free) char *other = NULL, *state = NULL;
+    struct world world;
 
-    log_set_level(LOG_LEVEL_FATAL);
-    limit_files();
-    CHECK(mkdtemp(top));
-    shared = path_join(top, "shared");
-    file = path_join(shared, "a");
-    other = path_join(shared, "b");
-    state = path_join(top, "state");
-    canary = path_join(top, "canary");
-    CHECK(mkdir(shared, 0700) == 0);
-    CHECK(file_write_text(file, "text", 0600, NULL) == 0);
-    CHECK(file_write_text(canary, "sings", 0600, NULL) == 0);
-    CHECK(tree_open(shared, writable, &tree, NULL) == 0);
-    options.tree = tree;
+    world_begin(&world, "fuse", size > 0 && data[0] & 1);
+    other = path_join(world.shared, "b");
+    state = path_join(world.top, "state");
+    options.tree = world.tree;
     options.state = state;
     CHECK(fuse_server_new(&options, &server, NULL) == 0);
     if (size > 0) {
         fuse_server_set_events(server, data[0] & 2);
-        play(server, file, other, data + 1, size - 1);
+        play(server, world.file, other, data + 1, size - 1);
     }
     fuse_server_free(server);
-    tree_free(tree);
-    CHECK(count_entries(top) == 5);
-    CHECK(writable || count_entries(shared) == 3);
-    CHECK(file_remove_tree(top, NULL) == 0);
+    CHECK(unlink(state) == 0);
+    world_end(&world);
     return 0;
 }

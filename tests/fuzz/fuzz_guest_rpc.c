@@ -24,14 +24,6 @@
 #include "upgrade.h"
 #include "wire.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static int64_t no_time(void *arg)
 {
     return 1;

@@ -21,14 +21,6 @@
 
 #define STREAMS 64 /* of one side at a time */
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 struct side;
 
 struct half { /* one side's view of a stream */

@@ -13,14 +13,6 @@
 #include "peer/wire.h"
 #include "peer/wire_upkeep.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static int calls;
 
 static void check_text(const char *text, size_t size, bool lines)

@@ -13,14 +13,6 @@
 #include "util/value.h"
 #include "util/yaml.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 /* Trees beyond this are only loaded: writing and comparing them takes too long for a fuzzer. */
 #define EDIT_BYTES 4096
 

@@ -109,6 +109,12 @@ wait_line() {
 		fail "no line of $1 matches '$2' within $3 s"
 }
 
+# The same for $4 lines, counted from the first one of the file.
+wait_lines() {
+	timeout "$3" grep -q -m1 . < <(exec tail --pid="$$" -n +1 -F "$1" 2>/dev/null | grep --line-buffered -e "$2" | sed -nu "$4p") ||
+		fail "fewer than $4 lines of $1 match '$2' within $3 s"
+}
+
 # Waits until process $1 is gone, whoever its parent is; at most $2 seconds.
 wait_gone() {
 	python3 - "$1" "$2" <<-'PYTHON' || fail "process $1 is still there after $2 s"

@@ -33,6 +33,9 @@ static void test_the_type_is_that_of_the_mount_then_of_the_instance(void **state
     assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_VIRTIOFS);
     assert_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
     mount.type = CONFIG_MOUNT_REVERSE_SSHFS;
+    assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_REVERSE_SSHFS);
+    assert_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
+    mount.type = CONFIG_MOUNT_WSL2;
     assert_int_equal(mount_choose(&mount, CONFIG_MOUNT_9P).type, CONFIG_MOUNT_AGENT);
     assert_non_null(mount_choose(&mount, CONFIG_MOUNT_9P).instead);
 }
@@ -43,6 +46,27 @@ static void test_9p_has_its_options(void **state)
     scoped(free) char *options = mount_9p_options(&mount);
 
     assert_string_equal(options, "trans=virtio,version=9p2000.L,msize=131072,cache=mmap");
+}
+
+static void test_sshfs_is_told_what_the_configuration_says(void **state)
+{
+    static const struct {
+        bool cache, follow;
+        const char *options;
+    } cases[] = {{true, false, ""},
+                 {false, false, "cache=no"},
+                 {true, true, "follow_symlinks"},
+                 {false, true, "cache=no,follow_symlinks"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct config_mount mount = a_mount("/a", "/a");
+        scoped(free) char *options = NULL;
+
+        mount.sshfs_cache = cases[i].cache;
+        mount.follow_symlinks = cases[i].follow;
+        options = mount_sshfs_options(&mount);
+        assert_string_equal(options, cases[i].options);
+    }
 }
 
 static void test_a_mount_comes_before_what_lies_in_it(void **state)
@@ -60,6 +84,7 @@ int main(void)
         cmocka_unit_test(test_a_tag_is_the_digest_of_both_paths),
         cmocka_unit_test(test_the_type_is_that_of_the_mount_then_of_the_instance),
         cmocka_unit_test(test_9p_has_its_options),
+        cmocka_unit_test(test_sshfs_is_told_what_the_configuration_says),
         cmocka_unit_test(test_a_mount_comes_before_what_lies_in_it),
     };
 
