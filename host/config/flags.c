@@ -527,7 +527,7 @@ const struct config_flag config_flags[] = {
     {"mount", CONFIG_FLAG_LIST, "folders to mount, suffix ':w' for writable: `DIR[:w]`"},
     {"mount-only", CONFIG_FLAG_LIST, "as --mount, but no other folder is mounted: `DIR[:w]`"},
     {"mount-none", CONFIG_FLAG_BOOL, "mount no folder"},
-    {"mount-type", CONFIG_FLAG_STRING, "`TYPE` of mounts: reverse-sshfs, 9p, virtiofs"},
+    {"mount-type", CONFIG_FLAG_STRING, "`TYPE` of mounts: agent, reverse-sshfs, 9p, virtiofs"},
     {"vm-type", CONFIG_FLAG_STRING, "virtual machine `TYPE`: qemu"},
     {"mount-inotify", CONFIG_FLAG_BOOL, "file events of the host reach the guest (experimental)"},
     {"mount-writable", CONFIG_FLAG_BOOL, "make all mounts writable"},

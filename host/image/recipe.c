@@ -15,7 +15,7 @@
 #define DEBIAN_PACKAGES                                                                            \
     "systemd,systemd-sysv,systemd-resolved,libpam-systemd,dbus,udev,kmod,initramfs-tools,zstd,"    \
     "e2fsprogs,openssh-server,openssh-client,cloud-init,cloud-guest-utils,sudo,iproute2,"          \
-    "iputils-ping,netbase,procps,less,ca-certificates,curl,nftables,locales,tzdata,fuse3"
+    "iputils-ping,netbase,procps,less,ca-certificates,curl,nftables,locales,tzdata,fuse3,sshfs"
 
 const struct image_recipe image_recipes[] = {
     {
