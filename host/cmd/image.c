@@ -17,6 +17,9 @@ static const struct cmd_flag build_flags[] = {
     {.name = "security-mirror",
      .type = CMD_FLAG_STRING,
      .help = "`URL` of the archive of security updates"},
+    {.name = "package",
+     .type = CMD_FLAG_LIST,
+     .help = "More `NAMES` of the distribution's packages for the image"},
     {.name = "no-cache",
      .type = CMD_FLAG_BOOL,
      .help = "Download all packages again, and keep none for the next build"},
@@ -33,6 +36,7 @@ static int run_build(const struct cmd_context *ctx, struct error *err)
     const struct image_build_options options = {
         .mirror = cmd_flags_text(ctx->flags, "mirror"),
         .security = cmd_flags_text(ctx->flags, "security-mirror"),
+        .packages = cmd_flags_list(ctx->flags, "package"),
         .no_cache = cmd_flags_bool(ctx->flags, "no-cache"),
     };
     int r = 0;
@@ -100,7 +104,8 @@ static const struct cmd image_build_cmd = {
     .help = "Builds a bootable image from signed packages, with mmdebstrap. Names: debian-12, "
             "debian-13.\nIn a template, `location: image:NAME` uses it.\n"
             "Needs root, or a user namespace with a range of ids (/etc/subuid).",
-    .example = "  limactl image build debian-12",
+    .example = "  limactl image build debian-12\n"
+               "  limactl image build debian-12 --package git,make,gcc",
     .flags = build_flags,
     .min_args = 1,
     .max_args = -1,

@@ -212,6 +212,9 @@ static int run_mmdebstrap(struct build *b, struct error *err)
     strv_addf(&argv, "--architectures=%s", b->arch->deb);
     strv_addf(&argv, "--keyring=%s", b->recipe->keyring);
     strv_addf(&argv, "--include=%s,%s", b->recipe->packages, b->arch->kernel);
+    for (size_t i = 0; b->options->packages && i < b->options->packages->len; i++) {
+        strv_addf(&argv, "--include=%s", b->options->packages->items[i]);
+    }
     mmdebstrap_cache_argv(b, &argv);
     strv_add(&argv, "--essential-hook=tar-in early.tar /");
     for (const char *const *hook = image_customize; *hook; hook++) {
@@ -486,6 +489,17 @@ static jv tool_version(const char *program, const char *flag)
     return jv_string_sized(buf_str(&out), (int)strcspn(buf_str(&out), "\n"));
 }
 
+static jv info_packages(const struct build *b)
+{
+    const struct strv *packages = b->options->packages;
+    jv list = jv_array();
+
+    for (size_t i = 0; packages && i < packages->len; i++) {
+        list = jv_array_append(list, jv_string(packages->items[i]));
+    }
+    return list;
+}
+
 static jv info_sizes(const struct build *b)
 {
     jv sizes = jv_object();
@@ -518,6 +532,7 @@ static int write_info(const struct build *b, struct error *err)
     info = jv_object_set(info, jv_string("seconds"),
                          jv_number((double)((loop_now_ms() - b->start_ms) / 1000)));
     info = jv_object_set(info, jv_string("sizes"), info_sizes(b));
+    info = jv_object_set(info, jv_string("packages"), info_packages(b));
     info = jv_object_set(info, jv_string("tools"), tools);
     json = value_to_json(info, false);
     line = xasprintf("%s\n", json);
@@ -603,6 +618,21 @@ static int lock_image(const char *images, const char *name, int *ret, struct err
     return r;
 }
 
+/* deb-control(5): such as "libstdc++6"; with ":ARCH" or "/SUITE" apt takes it too, but we do not.
+ */
+static int check_packages(const struct strv *packages, struct error *err)
+{
+    for (size_t i = 0; packages && i < packages->len; i++) {
+        const char *name = packages->items[i];
+
+        if (strlen(name) < 2 || !strchr("abcdefghijklmnopqrstuvwxyz0123456789", name[0]) ||
+            name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789+-.")]) {
+            return error_set(err, EINVAL, "'%s' is no name of a package", name);
+        }
+    }
+    return 0;
+}
+
 static int build_init(struct build *b, const char *name, const char *lima_home, struct error *err)
 {
     scoped(free) char *work = xasprintf(".%s.tmp", name);
@@ -615,6 +645,9 @@ static int build_init(struct build *b, const char *name, const char *lima_home, 
     }
     if (!b->arch) {
         return error_set(err, ENOTSUP, "images for '%s' cannot be built", sys_arch());
+    }
+    if (check_packages(b->options->packages, err) < 0) {
+        return -EINVAL;
     }
     b->images = path_join(lima_home, "_images");
     b->work = path_join(b->images, work);

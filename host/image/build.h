@@ -17,6 +17,7 @@
 #include <time.h>
 #include "base/error.h"
 #include "image/recipe.h"
+#include "util/strv.h"
 
 #define IMAGE_DISK    "disk"
 #define IMAGE_KERNEL  "kernel"
@@ -25,17 +26,18 @@
 #define IMAGE_INFO    "info.json"
 
 struct image_build_options {
-    const char *mirror;   /* URI of the archive; NULL: the host's own, else the public one */
-    const char *security; /* URI of the security archive; NULL: likewise */
-    bool keep;            /* an image that is there is fine: nothing to do then */
-    bool no_cache;        /* neither use packages kept by earlier builds nor keep them */
+    const char *mirror;          /* URI of the archive; NULL: the host's own, else the public one */
+    const char *security;        /* URI of the security archive; NULL: likewise */
+    const struct strv *packages; /* more of the distribution's; borrowed, NULL: none */
+    bool keep;                   /* an image that is there is fine: nothing to do then */
+    bool no_cache;               /* neither use packages kept by earlier builds nor keep them */
 };
 
 /*
  * Builds @name, replacing an older build of it. @options may be NULL.
- * Errors: ENOENT (no such recipe, or missing programs: the hint installs them), EPERM (not allowed
- * to build: the message says what is missing), EINTR (Ctrl-C; nothing is left behind), EIO (a step
- * failed; the message has its last lines of output).
+ * Errors: EINVAL (what is no name of a package), ENOENT (no such recipe, or missing programs: the
+ * hint installs them), EPERM (not allowed to build: the message says what is missing), EINTR
+ * (Ctrl-C; nothing is left behind), EIO (a step failed; the message has its last lines of output).
  */
 int image_build(const char *name, const char *lima_home, const struct image_build_options *options,
                 struct error *err);
