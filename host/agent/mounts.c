@@ -142,7 +142,7 @@ static void mounted(struct mount *mount, bool resumed)
     log_info("'%s' is mounted at '%s'%s", mount->config.location, mount->config.mount_point,
              resumed ? " again" : "");
     if (exchange) {
-        mounts_get(mounts, exchange);
+        mounts_answer(mounts, exchange);
     }
     mounts->options.changed(mounts->options.arg);
 }
@@ -339,7 +339,7 @@ static void on_server_ended(const char *reason, void *arg)
         exchange = steal(mount->exchange);
         mounts_free_one(mount);
         if (exchange) {
-            mounts_get(mounts, exchange);
+            mounts_answer(mounts, exchange);
         }
         mounts_step(mounts);
         return;
@@ -655,6 +655,7 @@ void mounts_free(struct mounts *mounts)
         return;
     }
     peer_mount_cancel(mounts->settled);
+    mounts_drop_queries(mounts);
     while (mounts->list) {
         if (mounts->list->exchange) {
             mounts_refuse(mounts->list->exchange, ENOTCONN, "the host agent ends");

@@ -47,8 +47,8 @@ void mounts_failures(const struct mounts *mounts, struct strv *ret);
 /* The mounts that do not work, each as below. */
 jv mounts_failed(const struct mounts *mounts);
 /*
- * GET /v1/mounts: {"mounts": [{"location", "mountPoint", "type", "writable", "state", "reason",
- * "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the
+ * GET /v1/mounts, once the guest has given a sign of life or was asked for one in vain: {"mounts":
+ * [{"location", "mountPoint", "type", "writable", "state", "reason", "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the
  * same once it is mounted or has failed; DELETE {"mountPoint", "force": bool} likewise.
  */
 void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange);

@@ -7,27 +7,34 @@
 #include "base/alloc.h"
 #include "config/mounts.h"
 #include "mount/mount.h"
+#include "util/strv.h"
+
+#define ALIVE_MS 2000 /* so long a guest may take for a sign of life, under emulation too */
 
 /* --- telling --- */
 
-static jv describe(const struct mount *mount)
+/* @silent: the guest does not answer, so nothing that it serves does. */
+static jv describe(const struct mount *mount, bool silent)
 {
+    bool stuck = silent && mount->state == MOUNTS_STATE_MOUNTED;
+    const char *reason = stuck ? "the guest does not answer" : str_or_empty(mount->reason);
+    enum mounts_state state = stuck ? MOUNTS_STATE_WAITING : mount->state;
 
     return JV_OBJECT(jv_string("location"), jv_string(mount->config.location),
                      jv_string("mountPoint"), jv_string(mount->config.mount_point),
                      jv_string("type"), jv_string(mount_type_name(mount->type)),
                      jv_string("writable"), jv_bool(mount->config.writable), jv_string("state"),
-                     jv_string(mounts_state_names[mount->state]), jv_string("reason"),
-                     jv_string(mount->reason ? mount->reason : ""), jv_string("tag"),
-                     jv_string(mount->tag), jv_string("temporary"), jv_bool(mount->temporary));
+                     jv_string(mounts_state_names[state]), jv_string("reason"), jv_string(reason),
+                     jv_string("tag"), jv_string(mount->tag), jv_string("temporary"),
+                     jv_bool(mount->temporary));
 }
 
-static jv describe_all(const struct mounts *mounts)
+static jv describe_all(const struct mounts *mounts, bool silent)
 {
     jv list = jv_array();
 
     for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
-        list = jv_array_append(list, describe(mount));
+        list = jv_array_append(list, describe(mount, silent));
     }
     return JV_OBJECT(jv_string("mounts"), list);
 }
@@ -38,15 +45,67 @@ jv mounts_failed(const struct mounts *mounts)
 
     for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
         if (mount->state == MOUNTS_STATE_FAILED) {
-            list = jv_array_append(list, describe(mount));
+            list = jv_array_append(list, describe(mount, false));
         }
     }
     return list;
 }
 
+void mounts_answer(const struct mounts *mounts, struct api_exchange *take_exchange)
+{
+    api_answer(take_exchange, describe_all(mounts, false));
+}
+
+/* Somebody who wants to know, while the guest is asked whether it is there. */
+struct mounts_query {
+    struct mounts *mounts;
+    struct mounts_query *next;
+    struct api_exchange *exchange;
+    struct peer_ping *ping;
+};
+
+static struct api_exchange *query_end(struct mounts_query *query)
+{
+    struct api_exchange *exchange = query->exchange;
+    struct mounts_query **link = &query->mounts->queries;
+
+    while (*link != query) {
+        link = &(*link)->next;
+    }
+    *link = query->next;
+    free(query);
+    return exchange;
+}
+
+static void on_guest_alive(bool answered, void *arg)
+{
+    struct mounts_query *query = arg;
+    const struct mounts *mounts = query->mounts;
+
+    api_answer(query_end(query), describe_all(mounts, !answered));
+}
+
 void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange)
 {
-    api_answer(take_exchange, describe_all(mounts));
+    struct mounts_query *query;
+
+    if (!mounts->guest_ready || !mounts->list) {
+        mounts_answer(mounts, take_exchange);
+        return;
+    }
+    query = xnew(struct mounts_query);
+    *query =
+        (struct mounts_query){.mounts = mounts, .next = mounts->queries, .exchange = take_exchange};
+    mounts->queries = query;
+    query->ping = peer_ping(mounts->options.peer, ALIVE_MS, on_guest_alive, query);
+}
+
+void mounts_drop_queries(struct mounts *mounts)
+{
+    while (mounts->queries) {
+        peer_ping_cancel(mounts->queries->ping);
+        mounts_answer(mounts, query_end(mounts->queries));
+    }
 }
 
 void mounts_failures(const struct mounts *mounts, struct strv *ret)
@@ -140,7 +199,7 @@ static void end_removal(struct mount *mount)
     }
     exchange = steal(mount->exchange);
     mounts_free_one(mount);
-    mounts_get(mounts, exchange);
+    mounts_answer(mounts, exchange);
 }
 
 static void on_unmount_answer(int r, const char *text, const struct peer_mounted *about,

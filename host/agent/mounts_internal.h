@@ -48,6 +48,8 @@ struct mount {
     struct api_exchange *exchange; /* waits for what becomes of it; NULL: nobody */
 };
 
+struct mounts_query; /* of mounts_api.c */
+
 struct mounts {
     struct mounts_options options;
     struct mount *list; /* by mount point */
@@ -57,6 +59,7 @@ struct mounts {
     struct peer_mount *settled; /* the call */
     bool is_settled;            /* was told, in this session */
     bool was_settled;           /* in any */
+    struct mounts_query *queries;
 };
 
 /* ---- mounts.c ---- */
@@ -68,4 +71,8 @@ void mounts_step(struct mounts *mounts);
 
 /* ---- mounts_api.c ---- */
 
+/* Answers with all mounts as they are known to be. */
+void mounts_answer(const struct mounts *mounts, struct api_exchange *take_exchange);
+/* Answers those who wait for the guest's sign of life without it. */
+void mounts_drop_queries(struct mounts *mounts);
 void mounts_refuse(struct api_exchange *take_exchange, int code, const char *why);

@@ -42,6 +42,17 @@ struct peer {
     struct call *event_call; /* NULL: none */
     struct peer_range udp_wanted[PEER_WANTED_MAX];
     size_t udp_wanted_count;
+    struct peer_ping *pings;
+    uint64_t last_ping;
+};
+
+struct peer_ping {
+    struct peer *peer;
+    struct peer_ping *next;
+    uint64_t number; /* in the PING */
+    struct loop_timer *timer;
+    peer_ping_fn done;
+    void *arg;
 };
 
 /* ---- transport ---- */
@@ -300,6 +311,75 @@ static void info_start(struct peer *peer)
     }
 }
 
+/* ---- signs of life ---- */
+
+void peer_ping_cancel(struct peer_ping *ping)
+{
+    struct peer_ping **link;
+
+    if (ping) {
+        for (link = &ping->peer->pings; *link != ping; link = &(*link)->next) {
+        }
+        *link = ping->next;
+        loop_timer_free(ping->timer);
+        free(ping);
+    }
+}
+
+static void end_ping(struct peer_ping *ping, bool answered)
+{
+    peer_ping_fn done = ping->done;
+    void *arg = ping->arg;
+
+    peer_ping_cancel(ping);
+    done(answered, arg);
+}
+
+static void on_ping_overdue(void *arg)
+{
+    end_ping(arg, false);
+}
+
+/* The session is over: no answer can come. From the loop, as done() promises. */
+static void expire_pings(struct peer *peer)
+{
+    for (struct peer_ping *ping = peer->pings; ping; ping = ping->next) {
+        loop_timer_set(ping->timer, 0);
+    }
+}
+
+struct peer_ping *peer_ping(struct peer *peer, unsigned timeout_ms, peer_ping_fn done, void *arg)
+{
+    struct peer_ping *ping = xnew(struct peer_ping);
+
+    *ping = (struct peer_ping){.peer = peer,
+                               .next = peer->pings,
+                               .number = ++peer->last_ping,
+                               .timer = loop_timer_new(peer->loop, on_ping_overdue, ping),
+                               .done = done,
+                               .arg = arg};
+    peer->pings = ping;
+    static_assert(sizeof(ping->number) == 8, "what a PING holds");
+    mux_ping(peer->mux, (const uint8_t *)&ping->number);
+    loop_timer_set(ping->timer, peer->known ? (int64_t)timeout_ms : 0);
+    return ping;
+}
+
+static void on_mux_pong(struct mux *mux, const uint8_t data[8], void *arg)
+{
+    struct peer *peer = arg;
+    struct peer_ping *ping = peer->pings;
+    uint64_t number;
+
+    memcpy(&number, data, sizeof(number));
+    while (ping && ping->number != number) {
+        ping = ping->next;
+    }
+    if (ping) {
+        end_ping(ping, true);
+    }
+}
+
 /* ---- peer ---- */
 
 static void on_mux_up(struct mux *mux, void *arg)
@@ -312,6 +392,7 @@ static void on_mux_down(struct mux *mux, void *arg)
     struct peer *peer = arg;
 
     peer->failed = false;
+    expire_pings(peer);
     ways_reset(peer->ways);
     if (peer->known) {
         peer->known = false;
@@ -332,6 +413,7 @@ static void on_mux_output(struct mux *mux, void *arg)
 static const struct mux_ops mux_ops = {
     .up = on_mux_up,
     .down = on_mux_down,
+    .pong = on_mux_pong,
     .output = on_mux_output,
 };
 
@@ -358,6 +440,9 @@ void peer_free(struct peer *peer)
     }
     peer->known = false; /* who frees it needs no disconnected() */
     transport_close(peer);
+    while (peer->pings) {
+        peer_ping_cancel(peer->pings);
+    }
     ways_free(peer->ways);
     mux_free(peer->mux);
     event_free(peer->flush);

@@ -108,5 +108,14 @@ void peer_interrupted(struct peer *peer);
 void peer_detach(struct peer *peer);
 /* Between connected() and disconnected(). */
 bool peer_is_up(const struct peer *peer);
+/*
+ * Asks the guest for a sign of life. @done comes once, never before this returns, within
+ * @timeout_ms; not answered: then, or with the end of the session.
+ */
+struct peer_ping;
+typedef void (*peer_ping_fn)(bool answered, void *arg);
+struct peer_ping *peer_ping(struct peer *peer, unsigned timeout_ms, peer_ping_fn done, void *arg);
+/* @done does not come any more. NULL is fine. */
+void peer_ping_cancel(struct peer_ping *ping);
 /* The guest has named this service or event among its features. False while it is not up. */
 bool peer_has(const struct peer *peer, const char *feature);

@@ -304,7 +304,8 @@ test_watchers_in_the_guest_see_what_the_host_does() {
     grep -c '^ok' "$TMP/tap" | grep -qx "$(sed -n 's/^1\.\.//p' "$TMP/tap")"
 }
 
-# 60 MB with an fsync each MB, while everything that carries them is killed in turn.
+# 200 MB with an fsync each MB, while everything that carries them is killed in turn, or stands still.
+STANDSTILL=30 # seconds
 test_a_program_that_writes_notices_no_death() {
     local pid digest
 
@@ -312,34 +313,41 @@ test_a_program_that_writes_notices_no_death() {
 	import hashlib, os, sys, time
 	digest = hashlib.sha256()
 	with open(sys.argv[1] + "/written", "wb", buffering=0) as f:
-	    for i in range(60):
+	    for i in range(200):
 	        block = os.urandom(1 << 20)
 	        assert f.write(block) == len(block)
 	        os.fsync(f.fileno())
 	        digest.update(block)
 	        print(i, flush=True)
-	        time.sleep(0.1)
+	        time.sleep(0.05)
 	print("digest", digest.hexdigest(), flush=True)
 	PYTHON
     guest sh -c 'cd /; setsid nohup python3 "$1/write.py" "$1" >"$1/progress" 2>&1 </dev/null &' sh "$SEEN"
     wait_line "$SHARED/progress" '^3$' 60
     guest sudo pkill -KILL -x lima-guestagent || true
-    wait_line "$SHARED/progress" '^12$' 60
+    wait_line "$SHARED/progress" '^30$' 60
     pkill -KILL -f "lima-fileserver --source $SHARED "
-    wait_line "$SHARED/progress" '^20$' 60
+    wait_line "$SHARED/progress" '^60$' 60
     pid=$(cat "$DIR/ha.pid")
     kill -KILL "$pid"
     wait_gone "$pid" 10
     start_again
-    wait_line "$SHARED/progress" '^30$' 60
+    wait_line "$SHARED/progress" '^100$' 60
     pid=$(cat "$DIR/qemu.pid")
     kill -STOP "$pid"
     expect 0 limactl mounts a
+    has out "the guest does not answer"
+    lacks out mounted
+    sleep "$STANDSTILL" # the fault itself
+    expect 0 limactl mounts a
+    has out "the guest does not answer"
     kill -CONT "$pid"
-    wait_line "$SHARED/progress" '^digest' 120
+    wait_line "$SHARED/progress" '^digest' 240
     digest=$(sed -n 's/^digest //p' "$SHARED/progress")
     [ "$digest" = "$(sha256sum <"$SHARED/written" | cut -d' ' -f1)" ] || fail "$(cat "$SHARED/progress")"
     expect 0 limactl mounts a
+    has out mounted
+    lacks out waiting
     lacks out failed
 }
 

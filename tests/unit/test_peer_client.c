@@ -917,6 +917,67 @@ static void test_without_a_session_a_visitor_is_told_so(void **state)
     leave(&v);
 }
 
+struct life {
+    int calls;
+    bool answered;
+};
+
+static void on_life(bool answered, void *arg)
+{
+    struct life *life = arg;
+
+    life->calls++;
+    life->answered = answered;
+}
+
+static void test_a_guest_that_lives_gives_a_sign_of_it(void **state)
+{
+    struct life first = {0}, second = {0}, dropped = {0};
+    struct peer_ping *ping;
+
+    attach(false);
+    RUN_UNTIL(peer_is_up(peer));
+    peer_ping(peer, 10000, on_life, &first);
+    ping = peer_ping(peer, 10000, on_life, &dropped);
+    peer_ping(peer, 10000, on_life, &second);
+    peer_ping_cancel(ping);
+    assert_int_equal(first.calls, 0);
+    RUN_UNTIL(first.calls && second.calls);
+    assert_true(first.answered && second.answered);
+    assert_int_equal(dropped.calls, 0);
+}
+
+static void test_a_guest_that_is_stuck_gives_none_in_time(void **state)
+{
+    struct life life = {0};
+
+    attach(false);
+    RUN_UNTIL(peer_is_up(peer));
+    loop_io_free(guest.io);
+    guest.io = NULL;
+    peer_ping(peer, 20, on_life, &life);
+    RUN_UNTIL(life.calls);
+    assert_false(life.answered);
+}
+
+static void test_without_a_session_there_is_no_sign_of_life(void **state)
+{
+    struct life before = {0}, during = {0};
+
+    peer_ping(peer, 10000, on_life, &before);
+    assert_int_equal(before.calls, 0);
+    RUN_UNTIL(before.calls);
+    assert_false(before.answered);
+    attach(false);
+    RUN_UNTIL(peer_is_up(peer));
+    loop_io_free(guest.io);
+    guest.io = NULL;
+    peer_ping(peer, 10000, on_life, &during);
+    peer_detach(peer);
+    RUN_UNTIL(during.calls);
+    assert_false(during.answered);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -945,6 +1006,9 @@ int main(void)
         T(test_a_visitor_learns_that_the_session_has_ended),
         T(test_a_gate_that_is_closed_breaks_what_goes_through_it),
         T(test_without_a_session_a_visitor_is_told_so),
+        T(test_a_guest_that_lives_gives_a_sign_of_it),
+        T(test_a_guest_that_is_stuck_gives_none_in_time),
+        T(test_without_a_session_there_is_no_sign_of_life),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
