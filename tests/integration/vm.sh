@@ -61,6 +61,10 @@ mounts:
   mountPoint: /mnt/by-virtiofs
   type: virtiofs
   writable: true
+- location: "$TMP/shared"
+  mountPoint: /mnt/by-sshfs
+  type: reverse-sshfs
+  writable: true
 user:
   name: tester
   comment: "Tester of 'odd' \\"names\\""
@@ -272,6 +276,10 @@ test_folders_of_the_host_are_mounted_before_the_scripts_run() {
     [ "$(guest cat /mnt/by-virtiofs/file)" = "from the host" ]
     guest sudo cp /mnt/by-virtiofs/new /mnt/by-virtiofs/newer
     [ "$(cat "$SHARED/newer")" = "from the guest" ]
+    [ "$(guest cat /mnt/by-sshfs/newer)" = "from the guest" ]
+    guest cp /mnt/by-sshfs/newer /mnt/by-sshfs/newest
+    [ "$(cat "$SHARED/newest")" = "from the guest" ]
+    guest grep -q "/mnt/by-sshfs fuse.sshfs" /proc/mounts
     echo changed >"$SHARED/file"
     [ "$(guest cat "$SEEN/file")" = changed ]
     expect 0 limactl mounts a
