@@ -226,11 +226,11 @@ static int dispatch(struct fuse_job *job, const struct fuse_op *op)
     return op->changes ? serve_change(job, table[i].serve) : table[i].serve(job);
 }
 
-static void save_all(struct fuse_server *server)
+static int save_all(struct fuse_server *server)
 {
     journal_rewrite_begin(server->journal);
     nodes_save(server->nodes, server->journal);
-    journal_rewrite_end(server->journal);
+    return journal_rewrite_end(server->journal);
 }
 
 static void flush_journal(struct fuse_server *server)
@@ -241,7 +241,7 @@ static void flush_journal(struct fuse_server *server)
         return;
     }
     r = journal_is_long(server->journal, nodes_count(server->nodes))
-            ? (save_all(server), 0)
+            ? save_all(server)
             : journal_flush(server->journal);
     say_unkept(r);
 }

@@ -257,6 +257,9 @@ static int load(struct journal *journal, const struct journal_events *events, vo
     if (r == -ENOENT) {
         return 1;
     }
+    if (r == -EFBIG) {
+        return error_set(err, EBADMSG, "'%s' is larger than any state", journal->path);
+    }
     if (r < 0) {
         return error_move(err, &local);
     }
@@ -381,6 +384,14 @@ void journal_put_done(struct journal *journal, uint64_t unique, const void *repl
     put_done(journal, unique, reply, len);
 }
 
+/* What is older than what the guest was told, or half of it, would be worse than nothing. */
+static int give_up(struct journal *journal, int r)
+{
+    journal->error = r;
+    unlink(journal->path);
+    return r;
+}
+
 int journal_flush(struct journal *journal)
 {
     int r;
@@ -391,11 +402,7 @@ int journal_flush(struct journal *journal)
     r = journal->error ? 0 : fd_write_all(journal->fd, journal->pending.data, journal->pending.len);
     journal->written += journal->pending.len;
     buf_drop(&journal->pending, journal->pending.len);
-    if (r < 0) {
-        journal->error = r;
-        unlink(journal->path); /* half of it would be worse than nothing */
-    }
-    return r;
+    return r < 0 ? give_up(journal, r) : 0;
 }
 
 bool journal_is_long(const struct journal *journal, size_t nodes)
@@ -419,6 +426,7 @@ int journal_rewrite_end(struct journal *journal)
     scoped(buf_done) struct buf content = BUF_INIT;
     scoped(error_done) struct error err = ERROR_INIT;
     struct header header = {.magic = MAGIC};
+    int r;
 
     for (size_t i = 0; i < JOURNAL_RECENT; i++) {
         const struct recent *recent = &journal->recent[(journal->next + i) % JOURNAL_RECENT];
@@ -434,15 +442,15 @@ int journal_rewrite_end(struct journal *journal)
     buf_put(&content, &header, sizeof(header));
     buf_put(&content, journal->pending.data, journal->pending.len);
     buf_drop(&journal->pending, journal->pending.len);
-    if (file_write(journal->path, content.data, content.len, 0600, &err) < 0) {
-        journal->error = -err.code;
-        return journal->error;
+    r = file_write(journal->path, content.data, content.len, 0600, &err);
+    if (r < 0) {
+        return give_up(journal, r);
     }
     fd_close(journal->fd);
     journal->fd = open(journal->path, O_RDWR | O_CLOEXEC | O_APPEND);
     journal->written = content.len;
-    journal->error = journal->fd < 0 ? -errno : 0;
-    return journal->error;
+    journal->error = 0;
+    return journal->fd < 0 ? give_up(journal, -errno) : 0;
 }
 
 int journal_restart(struct journal *journal, const struct journal_session *session)

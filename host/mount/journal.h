@@ -87,6 +87,9 @@ enum journal_seen journal_look(const struct journal *journal, uint64_t unique,
 bool journal_is_long(const struct journal *journal, size_t nodes);
 /* A guest begins anew: nothing of before is of any use, and its requests count from the start. */
 int journal_restart(struct journal *journal, const struct journal_session *session);
-/* Begins the file anew: session, then all nodes with put_node and put_lookups, then end. */
+/*
+ * Begins the file anew: session, then all nodes with put_node and put_lookups, then end, which
+ * fails as journal_flush() does.
+ */
 void journal_rewrite_begin(struct journal *journal);
 int journal_rewrite_end(struct journal *journal);

@@ -2,6 +2,8 @@
 #include "mount/journal.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "test.h"
@@ -211,6 +213,37 @@ static void test_a_long_file_is_written_anew(void **state)
     assert_int_equal(journal_look(seen->journal, 102, &reply, &len), JOURNAL_DONE);
 }
 
+/* As on a disk that is full. */
+static void test_one_that_cannot_be_written_anew_leaves_nothing_that_is_old(void **state)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct seen *seen = *state;
+    struct rlimit limit, tiny;
+
+    fill(seen);
+    journal_put_done(seen->journal, 104, "later", 5);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    tiny = (struct rlimit){.rlim_cur = 16, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
+    journal_rewrite_begin(seen->journal);
+    assert_int_equal(journal_rewrite_end(seen->journal), -EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(access(seen->path, F_OK), -1);
+    assert_works(reopen(seen, id, &err), &err);
+    assert_int_equal(seen->nodes, 0);
+}
+
+static void test_one_that_is_larger_than_any_is_broken(void **state)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct seen *seen = *state;
+
+    fill(seen);
+    assert_int_equal(truncate(seen->path, (off_t)(1u << 30) + 1), 0);
+    assert_fails(reopen(seen, id, &err), &err, EBADMSG, "larger than any");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -221,6 +254,8 @@ int main(void)
         T(test_a_broken_file_is_refused_or_read_but_never_more),
         T(test_only_so_many_requests_are_remembered),
         T(test_a_long_file_is_written_anew),
+        T(test_one_that_cannot_be_written_anew_leaves_nothing_that_is_old),
+        T(test_one_that_is_larger_than_any_is_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
