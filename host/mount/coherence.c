@@ -22,6 +22,7 @@
 struct own {
     int wd;
     const char *name;
+    bool named; /* the guest has not, or what it has made of the name was seen */
 };
 
 /* A file that we have closed: the name says no more than needs be. */
@@ -450,10 +451,24 @@ static void put_replays(struct coherence *c)
 
 /* --- events --- */
 
-static bool is_own(const struct coherence *c, const struct watch_event *event)
+static bool is_about_name(const struct watch_event *event)
+{
+    return event->kind == WATCH_MADE || event->kind == WATCH_REMOVED ||
+           event->kind == WATCH_MOVED_FROM || event->kind == WATCH_MOVED_TO;
+}
+
+/*
+ * A request makes one thing of a name: more is somebody else's doing, at the same time. Contents
+ * and attributes are looked at anew in any case, as the guest's kernel has just changed them.
+ */
+static bool is_own(struct coherence *c, const struct watch_event *event)
 {
     for (size_t i = 0; i < c->own_count; i++) {
-        if (c->own[i].wd == event->wd && strcmp(c->own[i].name, event->name) == 0) {
+        struct own *own = &c->own[i];
+
+        if (own->wd == event->wd && strcmp(own->name, event->name) == 0 &&
+            !(is_about_name(event) && own->named)) {
+            own->named = own->named || is_about_name(event);
             return true;
         }
     }
@@ -614,10 +629,10 @@ void coherence_begin_own(struct coherence *c, struct buf *out)
     coherence_run(c, out);
 }
 
-static void add_own(struct coherence *c, const struct node *dir, const char *name)
+static void add_own(struct coherence *c, const struct node *dir, const char *name, bool names)
 {
     if (dir && name && dir->wd >= 0) {
-        c->own[c->own_count++] = (struct own){dir->wd, name};
+        c->own[c->own_count++] = (struct own){.wd = dir->wd, .name = name, .named = !names};
     }
 }
 
@@ -626,11 +641,11 @@ void coherence_end_own(struct coherence *c, const struct node *dir, const char *
                        struct buf *out)
 {
     c->own_count = 0;
-    add_own(c, dir, name);
-    add_own(c, dir2, name2);
+    add_own(c, dir, name, true);
+    add_own(c, dir2, name2, true);
     if (node) {
-        add_own(c, node->parent, node->name);
-        add_own(c, node, "");
+        add_own(c, node->parent, node->name, false);
+        add_own(c, node, "", false);
     }
     coherence_run(c, out);
     c->own_count = 0;

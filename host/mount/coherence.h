@@ -73,8 +73,9 @@ struct coherence_validity coherence_validity(const struct coherence *coherence,
 /* Tells what has happened, by notifications appended to @out. */
 void coherence_run(struct coherence *coherence, struct buf *out);
 /*
- * Around what the guest has asked for: what happens in between at @name of @dir, or to @node, is
- * its own doing. Each may be NULL.
+ * Around what the guest has asked for: one thing that happens in between to @name of @dir, another
+ * to @name2 of @dir2, and all that happens to what is in @node, is its own doing. Each may be NULL,
+ * and is to be where nothing was done.
  */
 void coherence_begin_own(struct coherence *coherence, struct buf *out);
 void coherence_end_own(struct coherence *coherence, const struct node *dir, const char *name,

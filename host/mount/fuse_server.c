@@ -188,8 +188,8 @@ static int serve_change(struct fuse_job *job, fuse_serve_fn *fn)
     nodes_hold(nodes, changed);
     coherence_begin_own(coherence, news);
     r = fn(job);
-    coherence_end_own(coherence, changed ? NULL : job->node, req->name, second, req->name2, changed,
-                      news);
+    coherence_end_own(coherence, changed || r < 0 ? NULL : job->node, req->name,
+                      r < 0 ? NULL : second, req->name2, changed, news);
     nodes_release(nodes, changed);
     nodes_release(nodes, second);
     nodes_release(nodes, job->node);
