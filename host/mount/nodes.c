@@ -166,12 +166,18 @@ static void set_name(struct node *node, struct node *parent, const char *name)
     node->name = copy;
 }
 
+static void unpin(struct nodes *nodes, struct node *node)
+{
+    nodes->pins -= node->pinned && node != nodes->root;
+    node->pinned = false;
+}
+
 static void remove_node(struct nodes *nodes, struct node *node)
 {
     if (nodes->gone) {
         nodes->gone(node, nodes->gone_arg);
     }
-    node->pinned = false;
+    unpin(nodes, node);
     nodes_drop_fds(nodes, node);
     nodes_unlist(nodes, node);
     hash_remove(nodes, node);
@@ -225,6 +231,11 @@ struct nodes *nodes_new(const struct tree *tree)
 
 static void remove_all(struct nodes *nodes)
 {
+    for (size_t i = 0; i < nodes->by_id_len; i++) { /* whoever hears of it asks for the parent */
+        if (nodes->by_id[i]) {
+            nodes_drop_fds(nodes, nodes->by_id[i]);
+        }
+    }
     for (size_t i = 0; i < nodes->by_id_len; i++) {
         if (nodes->by_id[i]) {
             remove_node(nodes, nodes->by_id[i]);
@@ -313,25 +324,25 @@ static void to_journal(const struct node *node, struct journal *journal, uint64_
     journal_put_node(journal, &record);
 }
 
-static void save_upwards(const struct node *node, struct journal *journal, bool *saved)
-{
-    if (saved[node->id] || node->id == NODES_ROOT) {
-        return;
-    }
-    saved[node->id] = true;
-    if (node->parent) {
-        save_upwards(node->parent, journal, saved);
-    }
-    to_journal(node, journal, node->lookups);
-}
-
+/* A folder before what is in it. The guest decides how deep that is. */
 void nodes_save(const struct nodes *nodes, struct journal *journal)
 {
     scoped(free) bool *saved = xnew_n(bool, nodes->by_id_len);
+    scoped(free) const struct node **chain = NULL;
+    size_t cap = 0;
 
     for (size_t i = 0; i < nodes->by_id_len; i++) {
-        if (nodes->by_id[i]) {
-            save_upwards(nodes->by_id[i], journal, saved);
+        const struct node *node = nodes->by_id[i];
+        size_t count = 0;
+
+        for (; node && node != nodes->root && !saved[node->id]; node = node->parent) {
+            saved[node->id] = true;
+            array_reserve(chain, cap, count + 1);
+            chain[count++] = node;
+        }
+        while (count > 0) {
+            node = chain[--count];
+            to_journal(node, journal, node->lookups);
         }
     }
 }
@@ -409,15 +420,19 @@ void nodes_release(struct nodes *nodes, struct node *node)
 
 void nodes_pin(struct nodes *nodes, struct node *node)
 {
-    if (node->pinned || nodes_path_fd(nodes, node) < 0) {
+    if (node->pinned || nodes->pins >= nodes->fd_max / 2 || nodes_path_fd(nodes, node) < 0) {
         return;
     }
     node->pinned = true;
+    nodes->pins++;
 }
 
 /* A folder below itself would be a ring: only a host that moves folders about gets there. */
 static bool is_below(const struct node *node, const struct node *above)
 {
+    if (!above->children) {
+        return node == above;
+    }
     while (node && node != above) {
         node = node->parent;
     }
@@ -432,7 +447,7 @@ void nodes_renamed(struct nodes *nodes, struct node *node, struct node *parent, 
         return;
     }
     set_name(node, parent, name);
-    node->pinned = false;
+    unpin(nodes, node);
     if (nodes->journal) {
         to_journal(node, nodes->journal, 0);
     }

@@ -98,7 +98,10 @@ void nodes_forget(struct nodes *nodes, struct node *node, uint64_t count);
 /* It stays where it is meanwhile, forgotten or not. NULL is fine. */
 void nodes_hold(struct nodes *nodes, struct node *node);
 void nodes_release(struct nodes *nodes, struct node *node);
-/* The file at @name of @parent goes, or gets another name: to be called before. */
+/*
+ * The file behind @node loses its name: to be called before. Pinned are so many as half of the
+ * descriptors allow; what loses its name beyond them is lost for those who have it open.
+ */
 void nodes_pin(struct nodes *nodes, struct node *node);
 /* It has this name now. */
 void nodes_renamed(struct nodes *nodes, struct node *node, struct node *parent, const char *name);

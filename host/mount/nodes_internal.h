@@ -21,6 +21,7 @@ struct nodes {
     size_t count;
     struct node *oldest, *newest;
     size_t fd_count, fd_max;
+    size_t pins; /* nodes that are pinned, but for the root */
     size_t writers;
     void (*gone)(struct node *node, void *arg); /* NULL: nobody asks */
     void *gone_arg;

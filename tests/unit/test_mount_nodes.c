@@ -12,6 +12,8 @@ struct world {
     char *dir;
     struct tree *tree;
     struct nodes *nodes;
+    uint64_t dir_id;
+    int closed, parents;
 };
 
 static int setup(void **state)
@@ -218,6 +220,109 @@ static void test_what_was_written_is_given_up_and_still_readable(void **state)
     assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 }
 
+static void on_closing(struct node *node, void *arg)
+{
+    struct world *world = arg;
+
+    world->closed++;
+    world->parents += nodes_find(world->nodes, world->dir_id) == node->parent;
+}
+
+static void test_who_hears_of_a_file_that_is_closed_finds_its_folder(void **state)
+{
+    struct world *world = *state;
+    struct node *dir;
+
+    make_dir(world, "d");
+    make(world, "d/f", "text");
+    dir = enter(world, root(world), "d");
+    world->dir_id = dir->id;
+    assert_true(nodes_io_fd(world->nodes, enter(world, dir, "f"), true) >= 0);
+    nodes_set_closing(world->nodes, on_closing, world);
+    nodes_reset(world->nodes);
+    nodes_set_closing(world->nodes, NULL, NULL);
+    assert_int_equal(world->closed, 1);
+    assert_int_equal(world->parents, 1);
+    assert_int_equal(nodes_count(world->nodes), 1);
+}
+
+static void test_pinned_files_leave_room_for_others(void **state)
+{
+    struct world *world = *state;
+    struct node *kept = NULL, *lost = NULL;
+
+    nodes_set_fd_max(world->nodes, 10);
+    for (int i = 0; i < 100; i++) {
+        scoped(free) char *name = xasprintf("f%d", i);
+        scoped(free) char *path = path_join(world->dir, name);
+
+        make(world, name, "");
+        lost = enter(world, root(world), name);
+        kept = kept ? kept : lost;
+        nodes_pin(world->nodes, lost);
+        unlink(path);
+    }
+    assert_true(nodes_path_fd(world->nodes, kept) >= 0);
+    make(world, "last", "");
+    assert_true(nodes_io_fd(world->nodes, enter(world, root(world), "last"), false) >= 0);
+    assert_int_equal(nodes_path_fd(world->nodes, lost), -ESTALE);
+    nodes_forget(world->nodes, kept, 1); /* which makes room for one */
+    make(world, "next", "");
+    kept = enter(world, root(world), "next");
+    nodes_pin(world->nodes, kept);
+    assert_true(kept->pinned);
+}
+
+#define DEEP 300000
+
+static void on_journal_session(const struct journal_session *session, void *arg)
+{
+}
+
+static void on_journal_node(const struct journal_node *node, void *arg)
+{
+    nodes_restore_node(arg, node);
+}
+
+static void on_journal_lookups(uint64_t id, int64_t change, void *arg)
+{
+    nodes_restore_lookups(arg, id, change);
+}
+
+static const struct journal_events events = {
+    .session = on_journal_session, .node = on_journal_node, .lookups = on_journal_lookups};
+
+/* No stack is deep enough for a walk that calls itself. */
+static void test_a_very_deep_folder_is_kept_and_restored(void **state)
+{
+    static const uint8_t id[JOURNAL_ID_LEN] = {1};
+    scoped(error_done) struct error err = ERROR_INIT;
+    struct world *world = *state;
+    scoped(free) char *path = path_join(world->dir, "state");
+    scoped(journal_free) struct journal *journal = NULL;
+    struct node *dir = root(world);
+
+    assert_works(journal_open(path, id, &events, world->nodes, &journal, &err), &err);
+    for (uint64_t i = 0; i < DEEP; i++) {
+        struct node_stat st = {.ino = 1000000 + i, .st = {.st_mode = S_IFDIR}};
+
+        assert_int_equal(nodes_enter(world->nodes, dir, "d", &st, &dir), 0);
+    }
+    nodes_renamed(world->nodes, dir, root(world), "moved"); /* ids are not in the order of depth */
+    nodes_renamed(world->nodes, nodes_find(world->nodes, 2), dir, "below");
+    journal_rewrite_begin(journal);
+    nodes_save(world->nodes, journal);
+    assert_int_equal(journal_rewrite_end(journal), 0);
+    journal_free(steal(journal));
+    nodes_reset(world->nodes);
+    assert_works(journal_open(path, id, &events, world->nodes, &journal, &err), &err);
+    assert_int_equal(nodes_count(world->nodes), DEEP + 1);
+    dir = nodes_find(world->nodes, 2);
+    assert_string_equal(dir->name, "below");
+    assert_string_equal(dir->parent->name, "moved");
+    assert_ptr_equal(nodes_find(world->nodes, 3)->parent, dir);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -231,6 +336,9 @@ int main(void)
         T(test_descriptors_are_bounded),
         T(test_only_regular_files_are_opened),
         T(test_what_was_written_is_given_up_and_still_readable),
+        T(test_who_hears_of_a_file_that_is_closed_finds_its_folder),
+        T(test_pinned_files_leave_room_for_others),
+        T(test_a_very_deep_folder_is_kept_and_restored),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
