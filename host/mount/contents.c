@@ -25,11 +25,11 @@ static int open_against_mode(int path_fd, int flags)
     return fd;
 }
 
-int contents_open(int path_fd, int flags)
+int contents_open(int path_fd, int flags, bool may_change)
 {
     int fd = tree_reopen(path_fd, flags);
 
-    return fd == -EACCES ? open_against_mode(path_fd, flags) : fd;
+    return fd == -EACCES && may_change ? open_against_mode(path_fd, flags) : fd;
 }
 
 int contents_write(int fd, const void *data, size_t len, off_t offset, size_t *ret)

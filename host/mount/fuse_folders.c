@@ -247,6 +247,19 @@ int fuse_serve_mknod(struct fuse_job *job)
     return r < 0 ? r : answer_made(job);
 }
 
+/* mkdir(2) may leave it out. By descriptor: the name may lead elsewhere by now, even by a link. */
+static void set_sticky(struct fuse_job *job, int dir_fd, mode_t mode)
+{
+    scoped(fd_close) int fd =
+        tree_open_at(job->server->tree, dir_fd, job->req->name, O_PATH | O_DIRECTORY, 0);
+    char path[TREE_FD_PATH_MAX];
+
+    if (fd >= 0) {
+        tree_fd_path(fd, path);
+        (void)chmod(path, mode);
+    }
+}
+
 int fuse_serve_mkdir(struct fuse_job *job)
 {
     const struct fuse_mkdir_in *in = job->req->arg;
@@ -257,8 +270,8 @@ int fuse_serve_mkdir(struct fuse_job *job)
         return fd;
     }
     r = fuse_made(job, mkdirat(fd, job->req->name, in->mode & 07777 & ~in->umask), EEXIST);
-    if (r == 0 && in->mode & S_ISVTX) { /* mkdir(2) may leave it out */
-        fchmodat(fd, job->req->name, in->mode & 07777 & ~in->umask, 0);
+    if (r == 0 && in->mode & S_ISVTX) {
+        set_sticky(job, fd, in->mode & 07777 & ~in->umask);
     }
     return r < 0 ? r : answer_made(job);
 }

@@ -81,7 +81,7 @@ static int look_up_gone(struct fuse_job *job, const struct replay_event *event)
     struct node *node = event->node ? nodes_find(nodes, event->node) : NULL;
     struct fuse_entry_out body = {0};
 
-    if (!node || node->parent != job->node || strcmp(node->name, event->name) != 0) {
+    if (!node || !job->node || node->parent != job->node || strcmp(node->name, event->name) != 0) {
         return answer_new_phantom(job, mode_of(event));
     }
     nodes_refer(nodes, node);

@@ -88,7 +88,10 @@ static int serve_batch_forget(struct fuse_job *job)
     return 0;
 }
 
-/* The kernel goes on by itself from now on, and never asks again. */
+/*
+ * The kernel goes on by itself from now on, and never asks again. Nor is anything interrupted: it
+ * is being done, or was.
+ */
 static int serve_not_needed(struct fuse_job *job)
 {
     return -ENOSYS;
@@ -136,6 +139,7 @@ static const struct {
     {FUSE_FSYNCDIR, fuse_serve_fsyncdir},
     {FUSE_ACCESS, serve_not_needed},
     {FUSE_CREATE, fuse_serve_create},
+    {FUSE_INTERRUPT, serve_not_needed, .no_node = true},
     {FUSE_DESTROY, serve_nothing, .no_node = true},
     {FUSE_BATCH_FORGET, serve_batch_forget, .no_node = true},
     {FUSE_FALLOCATE, fuse_serve_fallocate},
@@ -323,9 +327,6 @@ int fuse_server_message(struct fuse_server *server, const void *data, size_t len
     }
     if (!server->session.minor && req.opcode != FUSE_INIT) {
         return -ENOTCONN;
-    }
-    if (op && op->opcode == FUSE_INTERRUPT) {
-        return 0; /* what it is about is being done, or was */
     }
     if (r < 0 || !op) {
         fuse_reply_error(out, req.unique, r == -EBADMSG ? -EIO : r < 0 ? r : -ENOSYS);

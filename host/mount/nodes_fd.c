@@ -139,7 +139,7 @@ static int open_io(struct nodes *nodes, struct node *node, bool writing)
     int flags = writing ? O_RDWR : O_RDONLY;
     int path_fd = nodes_path_fd(nodes, node);
 
-    return path_fd < 0 ? path_fd : contents_open(path_fd, flags);
+    return path_fd < 0 ? path_fd : contents_open(path_fd, flags, tree_writable(nodes->tree));
 }
 
 int nodes_io_fd(struct nodes *nodes, struct node *node, bool writing)

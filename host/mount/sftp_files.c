@@ -47,7 +47,7 @@ static int open_file(struct sftp_job *job, int flags)
         tree_open_path(server->tree, job->req->path, O_PATH, server->follow);
     int r = path_fd < 0 ? path_fd : check_regular(path_fd);
 
-    return r < 0 ? r : contents_open(path_fd, flags);
+    return r < 0 ? r : contents_open(path_fd, flags, tree_writable(server->tree));
 }
 
 static int create_file(struct sftp_job *job, int flags)
@@ -165,7 +165,7 @@ static int set_size(int fd, uint64_t size)
     if (size > INT64_MAX) {
         return -EFBIG;
     }
-    io = contents_open(fd, O_WRONLY);
+    io = contents_open(fd, O_WRONLY, true);
     return io < 0 ? io : ftruncate(io, (off_t)size) < 0 ? -errno : 0;
 }
 

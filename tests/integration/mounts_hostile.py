@@ -8,6 +8,7 @@ which nothing may read, change or remove. TAP on stdout.
 import errno
 import os
 import random
+import resource
 import shutil
 import socket
 import struct
@@ -20,6 +21,7 @@ import time
 LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, LINK = (
     1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13)
 READ, WRITE, SETXATTR, REMOVEXATTR, INIT = 15, 16, 21, 24, 26
+INTERRUPT = 36
 READDIR, CREATE, FALLOCATE, READDIRPLUS, RENAME2, COPY, TMPFILE = 28, 35, 43, 44, 45, 47, 51
 SECRET = b"the canary sings"
 PREAMBLE = b"LIMAMNT\2" + struct.pack("=III", 1000, 1000, 0)
@@ -28,7 +30,8 @@ REPLAYED = 0x4C52  # lima/mount.h
 
 
 class Server:
-    def __init__(self, program, writable, cache_ms=1000):
+    def __init__(self, program, writable, cache_ms=1000, uid=0, fds=0):
+        """uid: of who runs the server, which root alone can choose; fds: how many files it may have open"""
         self.top = tempfile.mkdtemp()
         self.shared, self.dir = f"{self.top}/shared", f"{self.top}/dir"
         os.mkdir(self.shared)
@@ -38,19 +41,39 @@ class Server:
         with open(f"{self.shared}/file", "wb") as f:
             f.write(b"shared")
         os.mkdir(f"{self.shared}/folder")
-        self.process = subprocess.Popen(
-            [program, "--source", self.shared, "--dir", self.dir, "--id", "00" * 16, "--cache-ms", str(cache_ms)]
-            + (["--writable"] if writable else []),
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert self.process.stdout.readline() == b"ready\n"
+        if uid:
+            os.chmod(self.top, 0o755)
+            for name in ("shared", "shared/file", "shared/folder", "dir"):
+                os.chown(f"{self.top}/{name}", uid, uid)
+        self.command = [program, "--source", self.shared, "--dir", self.dir, "--id", "00" * 16,
+                        "--cache-ms", str(cache_ms)] + (["--writable"] if writable else [])
+        self.options = {"user": uid, "group": uid, "extra_groups": []} if uid else {}
+        if fds:
+            self.options["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (fds, fds))
+        self.start()
         self.unique = 0
         self.connect()
 
-    def connect(self, preamble=PREAMBLE):
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                        **self.options)
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.sock.close()
+
+    def go_on(self, preamble=PREAMBLE):
+        """The guest's kernel does not know that the server is another one."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(20)
         self.sock.connect(f"{self.dir}/sock")
         self.sock.sendall(preamble)
+
+    def connect(self, preamble=PREAMBLE):
+        self.go_on(preamble)
         error, _ = self.call(INIT, 0, struct.pack("=IIII", 7, 31, 131072, 0xffffffff))
         assert error == 0
 
@@ -349,7 +372,7 @@ def random_requests_get_answers(program):
     names = [b"file\0", b"folder\0", b"..\0", b"a\0", b"\0", b"x" * 300 + b"\0", b"no end", b"/\0"]
     for _ in range(20000):
         opcode = rng.choice([rng.randrange(1, 60), rng.randrange(1, 60), rng.randrange(1 << 32)])
-        if opcode in (INIT, 36):
+        if opcode == INIT:
             continue
         node = rng.choice([0, 1, 2, 3, rng.randrange(1 << 64)])
         body = b""
@@ -372,16 +395,9 @@ def a_request_that_comes_again_is_not_done_again(program):
     error, second = s.call(MKDIR, 1, body)
     assert error == 0 and first == second
     assert s.call(MKDIR, 1, body)[0] == errno.EEXIST
-    s.process.kill()
-    s.process.wait()
-    s.process = subprocess.Popen([program, "--source", s.shared, "--dir", s.dir, "--id", "00" * 16, "--writable"],
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert s.process.stdout.readline() == b"ready\n"
-    s.sock.close()
-    s.sock = socket.socket(socket.AF_UNIX)
-    s.sock.settimeout(20)
-    s.sock.connect(f"{s.dir}/sock")
-    s.raw(PREAMBLE)
+    s.stop()
+    s.start()
+    s.go_on()
     s.unique -= 4
     error, third = s.call(MKDIR, 1, body)
     assert error == 0 and third == first, "another process does not know it"
@@ -393,6 +409,91 @@ def a_request_that_comes_again_is_not_done_again(program):
     s.unique = again - 2
     assert s.call(MKDIR, 1, struct.pack("=II", 0o755, 0) + b"later\0")[0] == 0
     assert os.path.isdir(f"{s.shared}/later"), "a request of another boot was taken for an older one"
+    s.intact()
+    s.end()
+
+
+@test
+def an_interruption_is_answered_too(program):
+    s = Server(program, True)
+    for _ in range(3):  # what has no answer is kept by the guest agent, which has room for some hundred
+        s.unique += 2
+        s.raw(struct.pack("=IIQQIIII", 48, INTERRUPT, s.unique | 1, 0, 0, 0, 1, 0) + struct.pack("=Q", s.unique))
+        assert s.reply() == (s.unique | 1, errno.ENOSYS, b"")
+    s.intact()
+    s.end()
+
+
+@test
+def a_folder_that_is_made_again_changes_nothing_behind_a_link(program):
+    s = Server(program, True)
+    os.mkdir(f"{s.top}/dir/outside", 0o700)
+    s.stop()
+    unique = 1000
+    with open(f"{s.dir}/state", "ab") as f:  # journal.c: that request was begun when the server was killed
+        f.write(struct.pack("=IIQ", 4, 8, unique))
+    os.symlink("../dir/outside", f"{s.shared}/link")
+    s.start()
+    s.go_on()
+    s.unique = unique - 2
+    s.call(MKDIR, 1, struct.pack("=II", 0o1777, 0) + b"link\0")
+    assert os.stat(f"{s.top}/dir/outside").st_mode & 0o7777 == 0o700
+    assert s.call(MKDIR, 1, struct.pack("=II", 0o1777, 0) + b"sticky\0")[0] == 0
+    assert os.stat(f"{s.shared}/sticky").st_mode & 0o7777 == 0o1777
+    s.intact()
+    s.end()
+
+
+@test
+def reading_in_a_read_only_share_changes_no_mode(program):
+    if os.getuid():
+        return "needs root, to run the server as somebody else"
+    for writable in (False, True):
+        s = Server(program, writable, uid=65534)
+        os.chmod(f"{s.shared}/file", 0)
+        before = os.stat(f"{s.shared}/file")
+        error, node = s.lookup(1, b"file")
+        assert error == 0
+        error, _ = s.read(node)
+        after = os.stat(f"{s.shared}/file")
+        assert error == (0 if writable else errno.EACCES)
+        assert after.st_mode == before.st_mode
+        assert writable or after.st_ctime_ns == before.st_ctime_ns
+        s.intact()
+        s.end()
+
+
+@test
+def removed_files_that_stay_open_do_not_use_up_descriptors(program):
+    s = Server(program, True, fds=256)
+    for n in range(600):
+        name = f"removed{n}\0".encode()
+        assert s.call(CREATE, 1, struct.pack("=IIII", 0o102, 0o666, 0, 0) + name)[0] == 0
+        assert s.call(UNLINK, 1, name)[0] == 0
+    assert s.call(READDIR, 1, struct.pack("=QQIIQII", 0, 0, 4096, 0, 0, 0, 0))[0] == 0
+    error, node = s.lookup(1, b"file")
+    assert error == 0 and s.read(node) == (0, b"shared")
+    s.sock.close()
+    s.go_on()  # as the next host agent does
+    assert s.read(node) == (0, b"shared")
+    s.intact()
+    s.end()
+
+
+@test
+def a_guest_that_begins_anew_while_files_are_open_does_no_harm(program):
+    s = Server(program, True)
+    s.sock.close()
+    s.connect(PREAMBLE_EVENTS)
+    for _ in range(20):
+        error, folder = s.lookup(1, b"folder")
+        assert error == 0
+        assert s.call(READDIR, folder, struct.pack("=QQIIQII", 0, 0, 4096, 0, 0, 0, 0))[0] == 0
+        for n in range(50):
+            body = struct.pack("=IIII", 0o2, 0o666, 0, 0) + f"f{n}\0".encode()
+            assert s.call(CREATE, folder, body)[0] == 0
+        assert s.call(INIT, 0, struct.pack("=IIII", 7, 31, 131072, 0xffffffff))[0] == 0
+    assert s.lookup(1, b"file")[0] == 0
     s.intact()
     s.end()
 
