@@ -215,9 +215,9 @@ int fuse_serve_setxattr(struct fuse_job *job)
     if (r < 0) {
         return r;
     }
-    return setxattr(path, job->req->name, job->req->data, in->size, (int)in->flags) < 0
-               ? -errno
-               : fuse_answer(job, NULL, 0);
+    r = setxattr(path, job->req->name, job->req->data, in->size, (int)in->flags);
+    r = fuse_made(job, r, EEXIST);
+    return r < 0 ? r : fuse_answer(job, NULL, 0);
 }
 
 int fuse_serve_removexattr(struct fuse_job *job)

@@ -250,22 +250,47 @@ static void flush_journal(struct fuse_server *server)
     say_unkept(r);
 }
 
+/* What has changed since then must not be hidden by what the guest learns late. */
+static void answer_again(struct fuse_job *job, const void *known, size_t known_len)
+{
+    struct fuse_out_header head;
+    int r;
+
+    memcpy(&head, known, sizeof(head));
+    if (job->req->opcode != FUSE_SETATTR || head.error) {
+        buf_put(job->out, known, known_len);
+        return;
+    }
+    job->node = nodes_find(job->server->nodes, job->req->node);
+    r = job->node ? fuse_serve_getattr(job) : -ESTALE;
+    if (r < 0) {
+        fuse_reply_error(job->out, job->req->unique, r);
+    }
+}
+
+/*
+ * A change that comes again is not made again. To repeat most of them does no harm unless the host
+ * has changed the same since, so only this process keeps them in mind.
+ */
 static void serve(struct fuse_server *server, const struct fuse_request *req,
                   const struct fuse_op *op, struct buf *out)
 {
     struct fuse_job job = {.server = server, .req = req, .out = out};
-    bool keeps = op->once && server->journal && req->unique;
+    bool known_here = (op->once || op->changes) && server->journal && req->unique;
+    bool keeps = op->once && known_here;
     const void *known;
     size_t begin = out->len, known_len;
     enum journal_seen seen = JOURNAL_NEW;
     int r;
 
-    if (keeps) {
+    if (known_here) {
         seen = journal_look(server->journal, req->unique, &known, &known_len);
         if (seen == JOURNAL_DONE) {
-            buf_put(out, known, known_len);
+            answer_again(&job, known, known_len);
             return;
         }
+    }
+    if (keeps) {
         journal_put_begun(server->journal, req->unique);
         if (!op->silent) {
             flush_journal(server);
@@ -278,6 +303,8 @@ static void serve(struct fuse_server *server, const struct fuse_request *req,
     }
     if (keeps) {
         journal_put_done(server->journal, req->unique, out->data + begin, out->len - begin);
+    } else if (known_here) {
+        journal_remember(server->journal, req->unique, out->data + begin, out->len - begin);
     }
     flush_journal(server);
     buf_put(out, server->news.data, server->news.len);

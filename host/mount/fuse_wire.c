@@ -28,7 +28,7 @@ static const struct fuse_op ops[] = {
     {FUSE_STATFS, "STATFS", 0, 0},
     {FUSE_RELEASE, "RELEASE", sizeof(struct fuse_release_in), 0},
     {FUSE_FSYNC, "FSYNC", sizeof(struct fuse_fsync_in), 0},
-    {FUSE_SETXATTR, "SETXATTR", FUSE_COMPAT_SETXATTR_IN_SIZE, 1, .changes = true},
+    {FUSE_SETXATTR, "SETXATTR", FUSE_COMPAT_SETXATTR_IN_SIZE, 1, .changes = true, .once = true},
     {FUSE_GETXATTR, "GETXATTR", sizeof(struct fuse_getxattr_in), 1},
     {FUSE_LISTXATTR, "LISTXATTR", sizeof(struct fuse_getxattr_in), 0},
     {FUSE_REMOVEXATTR, "REMOVEXATTR", 0, 1, .changes = true, .once = true},

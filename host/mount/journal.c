@@ -49,7 +49,6 @@ struct lookups_record {
 };
 
 struct recent {
-    uint64_t unique;
     bool done;
     uint16_t len;
     uint8_t reply[JOURNAL_REPLY_MAX];
@@ -65,6 +64,7 @@ struct journal {
     struct journal_session session;
     bool rewriting;
     struct recent *recent; /* a ring of JOURNAL_RECENT */
+    uint64_t *uniques;     /* theirs, apart: each request is looked for; 0: none */
     size_t next;
 };
 
@@ -88,11 +88,10 @@ static struct recent *find_recent(const struct journal *journal, uint64_t unique
 {
     /* The newest is the likeliest. */
     for (size_t i = 1; i <= JOURNAL_RECENT; i++) {
-        struct recent *recent =
-            &journal->recent[(journal->next + JOURNAL_RECENT - i) % JOURNAL_RECENT];
+        size_t at = (journal->next + JOURNAL_RECENT - i) % JOURNAL_RECENT;
 
-        if (recent->unique == unique) {
-            return recent;
+        if (journal->uniques[at] == unique) {
+            return &journal->recent[at];
         }
     }
     return NULL;
@@ -102,8 +101,8 @@ static void remember_begun(struct journal *journal, uint64_t unique)
 {
     struct recent *recent = &journal->recent[journal->next];
 
+    journal->uniques[journal->next] = unique;
     journal->next = (journal->next + 1) % JOURNAL_RECENT;
-    recent->unique = unique;
     recent->done = false;
     recent->len = 0;
 }
@@ -292,6 +291,7 @@ int journal_open(const char *path, const uint8_t id[JOURNAL_ID_LEN],
     journal->fd = -1;
     journal->path = xstrdup(path);
     journal->recent = xnew_n(struct recent, JOURNAL_RECENT);
+    journal->uniques = xnew_n(uint64_t, JOURNAL_RECENT);
     memcpy(journal->id, id, JOURNAL_ID_LEN);
     r = load(journal, events, arg, err);
     if (r < 0) {
@@ -315,6 +315,7 @@ void journal_free(struct journal *journal)
     if (journal) {
         fd_close(journal->fd);
         buf_done(&journal->pending);
+        free(journal->uniques);
         free(journal->recent);
         free(journal->path);
         free(journal);
@@ -384,6 +385,11 @@ void journal_put_done(struct journal *journal, uint64_t unique, const void *repl
     put_done(journal, unique, reply, len);
 }
 
+void journal_remember(struct journal *journal, uint64_t unique, const void *reply, size_t len)
+{
+    remember_done(journal, unique, reply, len);
+}
+
 /* What is older than what the guest was told, or half of it, would be worse than nothing. */
 static int give_up(struct journal *journal, int r)
 {
@@ -429,12 +435,14 @@ int journal_rewrite_end(struct journal *journal)
     int r;
 
     for (size_t i = 0; i < JOURNAL_RECENT; i++) {
-        const struct recent *recent = &journal->recent[(journal->next + i) % JOURNAL_RECENT];
+        size_t at = (journal->next + i) % JOURNAL_RECENT;
+        const struct recent *recent = &journal->recent[at];
+        uint64_t unique = journal->uniques[at];
 
-        if (recent->unique && recent->done) {
-            put_done(journal, recent->unique, recent->reply, recent->len);
-        } else if (recent->unique) {
-            put(journal, KIND_BEGUN, &recent->unique, sizeof(recent->unique), NULL, 0);
+        if (unique && recent->done) {
+            put_done(journal, unique, recent->reply, recent->len);
+        } else if (unique) {
+            put(journal, KIND_BEGUN, &unique, sizeof(unique), NULL, 0);
         }
     }
     journal->rewriting = false;
@@ -455,7 +463,7 @@ int journal_rewrite_end(struct journal *journal)
 
 int journal_restart(struct journal *journal, const struct journal_session *session)
 {
-    memset(journal->recent, 0, JOURNAL_RECENT * sizeof(journal->recent[0]));
+    memset(journal->uniques, 0, JOURNAL_RECENT * sizeof(journal->uniques[0]));
     journal->next = 0;
     journal->session = *session;
     journal_rewrite_begin(journal);

@@ -414,6 +414,38 @@ def a_request_that_comes_again_is_not_done_again(program):
 
 
 @test
+def a_change_that_comes_again_does_not_undo_what_the_host_did_since(program):
+    s = Server(program, True)
+    error, node = s.lookup(1, b"file")
+    for opcode, body, expected in (
+            (WRITE, struct.pack("=QQIIQII", 0, 0, 5, 0, 0, 0, 0) + b"guest", b"guestd"),
+            (SETATTR, struct.pack("=IIQQQQQQIIIIIIII", 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), b""),
+            (SETXATTR, struct.pack("=II", 1, 1) + b"user.a\0x", b"shared")):  # XATTR_CREATE
+        error, first = s.call(opcode, node, body)
+        assert error == 0
+        with open(f"{s.shared}/file", "rb") as f:
+            assert f.read() == expected
+        with open(f"{s.shared}/file", "r+b") as f:
+            f.write(b"host's own")
+        s.sock.close()
+        s.go_on()  # the answer was lost with the connection
+        s.unique -= 2
+        error, again = s.call(opcode, node, body)
+        assert error == 0
+        if opcode == SETATTR:
+            assert struct.unpack_from("=QIIQQ", again)[4] == len(b"host's own")
+        else:
+            assert again == first
+        with open(f"{s.shared}/file", "rb") as f:
+            assert f.read() == b"host's own"
+        if opcode != SETXATTR:
+            with open(f"{s.shared}/file", "wb") as f:
+                f.write(b"shared")
+    s.intact()
+    s.end()
+
+
+@test
 def an_interruption_is_answered_too(program):
     s = Server(program, True)
     for _ in range(3):  # what has no answer is kept by the guest agent, which has room for some hundred
