@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -16,6 +18,8 @@
 #define FUSE_TYPE     "fuse.lima"
 #define READ_AHEAD    "1024" /* KiB: what one answer holds */
 #define MOUNTINFO_MAX (1u << 20)
+#define LINKS_MAX     40 /* as the kernel has it */
+#define FD_PATH_MAX   32
 
 static int fail(const char *what, const char *path)
 {
@@ -26,37 +30,159 @@ static int fail(const char *what, const char *path)
     return code < 128 ? code : EIO; /* the parent takes it for the errno */
 }
 
-/* Folders that are missing belong to the owner of the one they are made in, so homes stay homes. */
+/* --- the folder to mount on --- */
+
+/*
+ * The way there leads through folders that users of the guest may own and change at any moment, so
+ * it is gone by descriptors, and the mount is made on the last of them.
+ */
+struct walk {
+    int parent_fd, fd; /* of the folder that was reached, and of the one it is in; O_PATH */
+    struct stat st;    /* of @fd */
+    char *name;        /* of @fd in @parent_fd */
+    char *rest;        /* of the path */
+    unsigned links;
+    uid_t linker; /* who, other than root, has made a link that was followed; 0: nobody */
+};
+
+static void walk_done(struct walk *walk)
+{
+    fd_close(walk->parent_fd);
+    fd_close(walk->fd);
+    free(walk->name);
+    free(walk->rest);
+}
+
+SCOPED_VAL(struct walk, walk_done)
+
+/* @take_fd, reached by @name, is the place where we are. */
+static int enter(struct walk *walk, const char *name, int take_fd)
+{
+    char *copy = xstrdup(name);
+
+    fd_close(walk->parent_fd);
+    walk->parent_fd = walk->fd;
+    walk->fd = take_fd;
+    free(walk->name);
+    walk->name = copy;
+    return fstat(take_fd, &walk->st);
+}
+
+static int go_to_root(struct walk *walk)
+{
+    int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 ? -1 : enter(walk, ".", fd);
+}
+
+/* Off the front of the path; NULL: it ends. */
+static char *take_component(struct walk *walk)
+{
+    char *begin = walk->rest + strspn(walk->rest, "/");
+    size_t len = strcspn(begin, "/");
+    char *name = len ? xstrndup(begin, len) : NULL;
+
+    memmove(walk->rest, begin + len, strlen(begin + len) + 1);
+    return name;
+}
+
+/* What a user's link leads to must be that user's: else it has us mount over what it may not touch.
+ */
+static bool may_use(const struct walk *walk)
+{
+    return !walk->linker || walk->st.st_uid == walk->linker;
+}
+
+/*
+ * A folder that is missing belongs to the owner of the one it is made in, so homes stay homes. It
+ * is that owner who makes it: given away later, it might be another one by then.
+ */
+static int make_missing(const struct walk *walk, const char *name)
+{
+    int r;
+
+    if (!may_use(walk)) {
+        errno = ELOOP;
+        return -1;
+    }
+    setfsgid(walk->st.st_uid ? walk->st.st_gid : 0);
+    setfsuid(walk->st.st_uid);
+    r = mkdirat(walk->fd, name, 0755);
+    r = r < 0 && errno == EEXIST ? 0 : r;
+    setfsuid(0);
+    setfsgid(0);
+    return r;
+}
+
+static int follow(struct walk *walk, int link_fd, const struct stat *st)
+{
+    char target[PATH_MAX];
+    ssize_t n = readlinkat(link_fd, "", target, sizeof(target) - 1);
+    char *rest;
+
+    if (n < 0) {
+        return -1;
+    }
+    if (++walk->links > LINKS_MAX || (st->st_uid && walk->linker && st->st_uid != walk->linker)) {
+        errno = ELOOP;
+        return -1;
+    }
+    target[n] = '\0';
+    walk->linker = st->st_uid ? st->st_uid : walk->linker;
+    rest = xasprintf("%s/%s", target, walk->rest);
+    free(walk->rest);
+    walk->rest = rest;
+    return *target == '/' ? go_to_root(walk) : 0;
+}
+
+static int step(struct walk *walk, const char *name)
+{
+    const int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+    scoped(fd_close) int fd = openat(walk->fd, name, flags);
+    struct stat st;
+
+    if (fd < 0 && errno == ENOENT) {
+        fd = make_missing(walk, name) < 0 ? -1 : openat(walk->fd, name, flags);
+    }
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return -1;
+    }
+    if (S_ISLNK(st.st_mode)) {
+        return follow(walk, fd, &st);
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return -1;
+    }
+    return enter(walk, name, steal_fd(&fd));
+}
+
+static int walk_to(struct walk *walk, const char *path)
+{
+    char *name;
+    int r;
+
+    walk->rest = xstrdup(path);
+    r = go_to_root(walk);
+    while (r == 0 && (name = take_component(walk))) {
+        r = step(walk, name);
+        free(name);
+    }
+    if (r == 0 && !may_use(walk)) {
+        errno = ELOOP;
+        r = -1;
+    }
+    return r;
+}
+
 int mountpoint_make(const char *path)
 {
-    scoped(free) char *copy = xstrdup(path);
-    struct stat parent = {0};
+    scoped(walk_done) struct walk walk = {.parent_fd = -1, .fd = -1};
 
-    for (char *end = copy; end;) {
-        end = strchr(end + 1, '/');
-        if (end) {
-            *end = '\0';
-        }
-        if (mkdir(copy, 0755) == 0) {
-            if (parent.st_uid && lchown(copy, parent.st_uid, parent.st_gid) < 0) {
-                return fail("giving away", copy);
-            }
-        } else if (errno != EEXIST) {
-            return fail("making", copy);
-        }
-        if (stat(copy, &parent) < 0) {
-            return fail("looking at", copy);
-        }
-        if (end) {
-            *end = '/';
-        }
-    }
-    if (!S_ISDIR(parent.st_mode)) {
-        errno = ENOTDIR;
-        return fail("mounting at", path);
-    }
-    return 0;
+    return walk_to(&walk, path) < 0 ? fail("making", path) : 0;
 }
+
+/* --- the table of mounts --- */
 
 /*
  * The device of the last mount of @source, such as "0:98", by a line such as "36 35 0:98 / /mnt rw
@@ -156,7 +282,23 @@ static void read_ahead(const char *source)
     }
 }
 
-static int mount_fuse(const struct mountpoint *point)
+static void fd_path(int fd, char ret[FD_PATH_MAX])
+{
+    snprintf(ret, FD_PATH_MAX, "/proc/self/fd/%d", fd);
+}
+
+/* What was mounted on the folder just now: by name, since the descriptor is of what is below. */
+static int make_read_only(const struct walk *walk, unsigned long flags)
+{
+    scoped(fd_close) int fd =
+        openat(walk->parent_fd, walk->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    char path[FD_PATH_MAX];
+
+    fd_path(fd, path);
+    return fd < 0 ? -1 : mount(NULL, path, NULL, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+}
+
+static int mount_fuse(const struct mountpoint *point, const struct walk *walk, const char *path)
 {
     scoped(free) char *options =
         xasprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
@@ -165,21 +307,22 @@ static int mount_fuse(const struct mountpoint *point)
     bool apart = point->read_only && point->replays; /* the mount alone is, not the file system */
     unsigned long flags = MS_NOSUID | MS_NODEV | (point->read_only && !apart ? MS_RDONLY : 0);
 
-    if (mount(point->source, point->path, FUSE_TYPE, flags, options) < 0) {
+    if (mount(point->source, path, FUSE_TYPE, flags, options) < 0) {
         return fail("mounting at", point->path);
     }
     if (apart &&
-        mount(NULL, point->path, NULL, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0) {
+        (walk->fd < 0 ? mount(NULL, path, NULL, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, NULL)
+                      : make_read_only(walk, flags)) < 0) {
         return fail("making read-only", point->path);
     }
     read_ahead(point->source);
     return 0;
 }
 
-static int mount_device(const struct mountpoint *point)
+static int mount_device(const struct mountpoint *point, const char *path)
 {
-    if (mount(point->source, point->path, point->type, point->read_only ? MS_RDONLY : 0,
-              point->options) < 0) {
+    if (mount(point->source, path, point->type, point->read_only ? MS_RDONLY : 0, point->options) <
+        0) {
         return fail("mounting at", point->path);
     }
     return 0;
@@ -188,13 +331,20 @@ static int mount_device(const struct mountpoint *point)
 int mountpoint_mount(void *arg)
 {
     const struct mountpoint *point = arg;
-    int r;
+    scoped(walk_done) struct walk walk = {.parent_fd = -1, .fd = -1};
+    char path[FD_PATH_MAX];
 
     if (point->replaces) {
         umount2(point->path, UMOUNT_NOFOLLOW | MNT_DETACH);
     }
-    r = point->covers ? 0 : mountpoint_make(point->path);
-    return r ? r : point->fuse_fd >= 0 ? mount_fuse(point) : mount_device(point);
+    if (!point->covers) { /* a look at what it covers might wait for ever */
+        if (walk_to(&walk, point->path) < 0) {
+            return fail("making", point->path);
+        }
+        fd_path(walk.fd, path);
+    }
+    return point->fuse_fd >= 0 ? mount_fuse(point, &walk, point->covers ? point->path : path)
+                               : mount_device(point, point->covers ? point->path : path);
 }
 
 int mountpoint_unmount(void *arg)
