@@ -22,7 +22,7 @@
 struct own {
     int wd;
     const char *name;
-    bool named; /* the guest has not, or what it has made of the name was seen */
+    unsigned times; /* that something was made of the name, and has not been seen yet */
 };
 
 /* A file that we have closed: the name says no more than needs be. */
@@ -458,7 +458,7 @@ static bool is_about_name(const struct watch_event *event)
 }
 
 /*
- * A request makes one thing of a name: more is somebody else's doing, at the same time. Contents
+ * What is made of a name more often is somebody else's doing, at the same time. Contents
  * and attributes are looked at anew in any case, as the guest's kernel has just changed them.
  */
 static bool is_own(struct coherence *c, const struct watch_event *event)
@@ -467,8 +467,8 @@ static bool is_own(struct coherence *c, const struct watch_event *event)
         struct own *own = &c->own[i];
 
         if (own->wd == event->wd && strcmp(own->name, event->name) == 0 &&
-            !(is_about_name(event) && own->named)) {
-            own->named = own->named || is_about_name(event);
+            (own->times || !is_about_name(event))) {
+            own->times -= is_about_name(event);
             return true;
         }
     }
@@ -629,23 +629,23 @@ void coherence_begin_own(struct coherence *c, struct buf *out)
     coherence_run(c, out);
 }
 
-static void add_own(struct coherence *c, const struct node *dir, const char *name, bool names)
+static void add_own(struct coherence *c, const struct node *dir, const char *name, unsigned times)
 {
     if (dir && name && dir->wd >= 0) {
-        c->own[c->own_count++] = (struct own){.wd = dir->wd, .name = name, .named = !names};
+        c->own[c->own_count++] = (struct own){.wd = dir->wd, .name = name, .times = times};
     }
 }
 
 void coherence_end_own(struct coherence *c, const struct node *dir, const char *name,
-                       const struct node *dir2, const char *name2, const struct node *node,
-                       struct buf *out)
+                       const struct node *dir2, const char *name2, unsigned times,
+                       const struct node *node, struct buf *out)
 {
     c->own_count = 0;
-    add_own(c, dir, name, true);
-    add_own(c, dir2, name2, true);
+    add_own(c, dir, name, times);
+    add_own(c, dir2, name2, times);
     if (node) {
-        add_own(c, node->parent, node->name, false);
-        add_own(c, node, "", false);
+        add_own(c, node->parent, node->name, 0);
+        add_own(c, node, "", 0);
     }
     coherence_run(c, out);
     c->own_count = 0;

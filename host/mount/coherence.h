@@ -73,13 +73,13 @@ struct coherence_validity coherence_validity(const struct coherence *coherence,
 /* Tells what has happened, by notifications appended to @out. */
 void coherence_run(struct coherence *coherence, struct buf *out);
 /*
- * Around what the guest has asked for: one thing that happens in between to @name of @dir, another
- * to @name2 of @dir2, and all that happens to what is in @node, is its own doing. Each may be NULL,
- * and is to be where nothing was done.
+ * Around what the guest has asked for: what is in between made of @name of @dir and of @name2 of
+ * @dir2, so many @times each (2: both were exchanged, 0: it failed), and all that happens to what
+ * is in @node, is its own doing. Each may be NULL.
  */
 void coherence_begin_own(struct coherence *coherence, struct buf *out);
 void coherence_end_own(struct coherence *coherence, const struct node *dir, const char *name,
-                       const struct node *dir2, const char *name2, const struct node *node,
-                       struct buf *out);
+                       const struct node *dir2, const char *name2, unsigned times,
+                       const struct node *node, struct buf *out);
 /* The guest has taken @count more. */
 void coherence_acked(struct coherence *coherence, uint64_t count, struct buf *out);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -172,6 +173,12 @@ static struct node *second_folder(const struct fuse_job *job)
     }
 }
 
+static bool exchanges(const struct fuse_request *req)
+{
+    return req->opcode == FUSE_RENAME2 &&
+           ((const struct fuse_rename2_in *)req->arg)->flags & RENAME_EXCHANGE;
+}
+
 /* With what happens meanwhile told apart from what it does itself. The answer comes first. */
 static int serve_change(struct fuse_job *job, fuse_serve_fn *fn)
 {
@@ -192,8 +199,11 @@ static int serve_change(struct fuse_job *job, fuse_serve_fn *fn)
     nodes_hold(nodes, changed);
     coherence_begin_own(coherence, news);
     r = fn(job);
-    coherence_end_own(coherence, changed || r < 0 ? NULL : job->node, req->name,
-                      r < 0 ? NULL : second, req->name2, changed, news);
+    coherence_end_own(coherence, changed ? NULL : job->node, req->name, second, req->name2,
+                      r < 0            ? 0
+                      : exchanges(req) ? 2
+                                       : 1,
+                      changed, news);
     nodes_release(nodes, changed);
     nodes_release(nodes, second);
     nodes_release(nodes, job->node);

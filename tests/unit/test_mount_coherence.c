@@ -114,13 +114,37 @@ static void test_what_the_guest_does_itself_is_not_told(void **state)
 
     begin(world);
     make(world, "file");
-    coherence_end_own(world->coherence, root(world), "file", NULL, NULL, NULL, &world->out);
+    coherence_end_own(world->coherence, root(world), "file", NULL, NULL, 1, NULL, &world->out);
     assert_int_equal(world->out.len, 0);
     begin(world);
     move(world, "file", "moved");
-    coherence_end_own(world->coherence, root(world), "file", root(world), "moved", NULL,
+    coherence_end_own(world->coherence, root(world), "file", root(world), "moved", 1, NULL,
                       &world->out);
     assert_int_equal(world->out.len, 0);
+}
+
+static void test_an_exchange_of_names_is_not_told(void **state)
+{
+    struct world *world = *state;
+    scoped(free) char *a = path_join(world->dir, "a");
+    scoped(free) char *b = path_join(world->dir, "b");
+
+    make(world, "a");
+    make(world, "b");
+    begin(world);
+    assert_int_equal(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE), 0);
+    coherence_end_own(world->coherence, root(world), "a", root(world), "b", 2, NULL, &world->out);
+    assert_int_equal(world->out.len, 0);
+}
+
+static void test_what_the_host_does_while_a_request_fails_is_told(void **state)
+{
+    struct world *world = *state;
+
+    begin(world);
+    make(world, "file");
+    coherence_end_own(world->coherence, root(world), "file", NULL, NULL, 0, NULL, &world->out);
+    assert_true(told(world, "file") > 0);
 }
 
 /* By somebody who waits for the file and takes it away at once, as a queue's reader does. */
@@ -131,7 +155,7 @@ static void test_what_the_host_does_at_the_same_time_to_the_same_name_is_told(vo
     begin(world);
     make(world, "file");
     move(world, "file", "taken");
-    coherence_end_own(world->coherence, root(world), "file", NULL, NULL, NULL, &world->out);
+    coherence_end_own(world->coherence, root(world), "file", NULL, NULL, 1, NULL, &world->out);
     assert_true(told(world, "file") > 0);
     assert_true(told(world, "taken") > 0);
 }
@@ -145,7 +169,7 @@ static void test_a_name_that_the_guest_gives_and_the_host_gives_again_is_told(vo
     begin(world);
     move(world, "file", "target");
     move(world, "other", "target");
-    coherence_end_own(world->coherence, root(world), "file", root(world), "target", NULL,
+    coherence_end_own(world->coherence, root(world), "file", root(world), "target", 1, NULL,
                       &world->out);
     assert_true(told(world, "target") > 0);
     assert_int_equal(told(world, "file"), 0);
@@ -164,12 +188,12 @@ static void test_a_file_that_the_host_replaces_while_the_guest_writes_to_it_is_t
     assert_int_equal(nodes_enter(world->nodes, root(world), "file", &st, &node), 0);
     begin(world);
     assert_int_equal(write(nodes_io_fd(world->nodes, node, true), "text", 4), 4);
-    coherence_end_own(world->coherence, NULL, NULL, NULL, NULL, node, &world->out);
+    coherence_end_own(world->coherence, NULL, NULL, NULL, NULL, 1, node, &world->out);
     assert_int_equal(world->out.len, 0);
     begin(world);
     assert_int_equal(write(nodes_io_fd(world->nodes, node, true), "text", 4), 4);
     move(world, "new", "file");
-    coherence_end_own(world->coherence, NULL, NULL, NULL, NULL, node, &world->out);
+    coherence_end_own(world->coherence, NULL, NULL, NULL, NULL, 1, node, &world->out);
     assert_true(told(world, "file") > 0);
 }
 
@@ -179,6 +203,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_what_the_host_does_is_told),
         T(test_what_the_guest_does_itself_is_not_told),
+        T(test_an_exchange_of_names_is_not_told),
+        T(test_what_the_host_does_while_a_request_fails_is_told),
         T(test_what_the_host_does_at_the_same_time_to_the_same_name_is_told),
         T(test_a_name_that_the_guest_gives_and_the_host_gives_again_is_told),
         T(test_a_file_that_the_host_replaces_while_the_guest_writes_to_it_is_told),
