@@ -251,13 +251,15 @@ static int load(struct journal *journal, const struct journal_events *events, vo
     scoped(error_done) struct error local = ERROR_INIT;
     const struct header *header;
     ssize_t used;
-    int r = file_read(journal->path, FILE_MAX, &content, &local);
+    struct stat st;
+    int r;
 
+    if (stat(journal->path, &st) == 0 && st.st_size > FILE_MAX) {
+        return error_set(err, EBADMSG, "'%s' is larger than any state", journal->path);
+    }
+    r = file_read(journal->path, FILE_MAX, &content, &local);
     if (r == -ENOENT) {
         return 1;
-    }
-    if (r == -EFBIG) {
-        return error_set(err, EBADMSG, "'%s' is larger than any state", journal->path);
     }
     if (r < 0) {
         return error_move(err, &local);
