@@ -48,8 +48,9 @@ void mounts_failures(const struct mounts *mounts, struct strv *ret);
 jv mounts_failed(const struct mounts *mounts);
 /*
  * GET /v1/mounts, once the guest has given a sign of life or was asked for one in vain: {"mounts":
- * [{"location", "mountPoint", "type", "writable", "state", "reason", "tag", "temporary"}]}. POST adds {"mount": as in lima.yaml, "temporary": bool} and answers the
- * same once it is mounted or has failed; DELETE {"mountPoint", "force": bool} likewise.
+ * [{"location", "mountPoint", "type", "writable", "state", "reason", "tag", "temporary"}]}. POST
+ * adds {"mount": as in lima.yaml, "temporary": bool} and answers the same once it is mounted or has
+ * failed; DELETE {"mountPoint", "force": bool} likewise.
  */
 void mounts_get(struct mounts *mounts, struct api_exchange *take_exchange);
 void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv take_body);
