@@ -32,6 +32,7 @@
 #include "services.h"
 #include "steps.h"
 #include "system.h"
+#include "touch.h"
 #include "transport.h"
 #include "tunnel.h"
 #include "uevent.h"
@@ -55,6 +56,7 @@ struct agent {
     struct services *services; /* of other programs */
     struct execs *execs;
     struct mounts *mounts;
+    struct touch_service touch;
     struct rpc *rpc;
     struct links *links;
     struct local *local; /* NULL: no socket for programs of this guest */
@@ -336,6 +338,7 @@ static void add_services(struct agent *agent)
          .has_request = true,
          .serve = mounts_serve_unmount,
          .arg = agent->mounts},
+        {.name = "Touch", .has_request = true, .serve = touch_serve, .arg = &agent->touch},
         {.name = "Settled", .serve = mounts_serve_settled, .arg = agent->mounts},
         {.name = "Shutdown", .has_request = true, .serve = serve_shutdown, .arg = agent},
     };
@@ -449,6 +452,7 @@ static void open_services(struct agent *agent, const struct agent_options *optio
                                                         .user = options->no_boot ? NULL : user_of,
                                                         .settled = on_mounts_settled,
                                                         .arg = agent});
+    agent->touch = (struct touch_service){agent->loop, agent->children, agent->mounts};
     agent->clock =
         clock_service_new(agent->loop, options->no_boot ? &clock_untouched : &clock_machine, NULL);
     agent->health = (struct health_options){

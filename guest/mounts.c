@@ -558,6 +558,17 @@ int mounts_serve_unmount(const struct rpc_call *call, void *arg, struct error *e
     return 0;
 }
 
+bool mounts_find_device(const struct mounts *mounts, const char *tag, struct mounts_device *ret)
+{
+    const struct mount *mount = find(mounts, tag);
+
+    if (!mount || mount->fuse || mount->state != STATE_MOUNTED) {
+        return false;
+    }
+    *ret = (struct mounts_device){mount->tag, mount->path, mount->type};
+    return true;
+}
+
 int mounts_serve_settled(const struct rpc_call *call, void *arg, struct error *err)
 {
     struct mounts *mounts = arg;

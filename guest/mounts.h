@@ -30,6 +30,14 @@ SCOPED_PTR(struct mounts, mounts_free)
 /* Another program takes this one's place: descriptors are for that. */
 void mounts_hand_over(struct mounts *mounts);
 
+/* A mount with a device; all borrowed. */
+struct mounts_device {
+    const char *tag, *path, *type;
+};
+
+/* False: there is none that is mounted. */
+bool mounts_find_device(const struct mounts *mounts, const char *tag, struct mounts_device *ret);
+
 /* @arg of all: the mounts. */
 int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err);
 int mounts_serve_follow(const struct rpc_call *call, void *arg, struct error *err);

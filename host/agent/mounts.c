@@ -61,6 +61,7 @@ static void set_reason(struct mount *mount, const char *reason)
 
 static void drop_carriers(struct mount *mount)
 {
+    mount_watch_stop(mount->watch);
     peer_mount_cancel(mount->call);
     mount->call = NULL;
     peer_follow_cancel(mount->follow);
@@ -85,6 +86,7 @@ void mounts_free_one(struct mount *mount)
     *link = mount->next;
     mount->mounts->count--;
     drop_carriers(mount);
+    mount_watch_free(mount->watch);
     mount_server_leave(mount->server);
     loop_timer_free(mount->again);
     config_mount_done(&mount->config);
@@ -127,6 +129,27 @@ static void mount_again_below(const struct mount *above)
     }
 }
 
+/* A mount by the agent needs none: its server watches. */
+static void watch_source(struct mount *mount)
+{
+    const struct mounts_options *options = &mount->mounts->options;
+
+    if (mount->type == CONFIG_MOUNT_AGENT || !options->config->mount_inotify ||
+        mount_untold(&mount->config, mount->type)) {
+        return;
+    }
+    if (!mount->watch) {
+        mount->watch =
+            mount_watch_new(&(struct mount_watch_options){.loop = options->loop,
+                                                          .peer = options->peer,
+                                                          .tag = mount->tag,
+                                                          .source = mount->config.location,
+                                                          .without = options->dir,
+                                                          .holds = mount->type == CONFIG_MOUNT_9P});
+    }
+    mount_watch_start(mount->watch);
+}
+
 static void mounted(struct mount *mount, bool resumed)
 {
     struct mounts *mounts = mount->mounts;
@@ -141,6 +164,7 @@ static void mounted(struct mount *mount, bool resumed)
     }
     log_info("'%s' is mounted at '%s'%s", mount->config.location, mount->config.mount_point,
              resumed ? " again" : "");
+    watch_source(mount);
     if (exchange) {
         mounts_answer(mounts, exchange);
     }
@@ -624,10 +648,10 @@ struct mount *mounts_add(struct mounts *mounts, const struct config_mount *confi
         log_warn("'%s' is mounted by the guest agent: %s, ignoring the type", config->mount_point,
                  choice.instead);
     }
-    if (mounts->options.config->mount_inotify && choice.type != CONFIG_MOUNT_AGENT) {
-        log_warn("'%s': watchers in the guest see what the host does in mounts of the type 'agent' "
-                 "alone, ignoring mountInotify",
-                 config->mount_point);
+    if (mounts->options.config->mount_inotify && mount_untold(config, choice.type)) {
+        log_warn("'%s': watchers in the guest do not see what the host does there: %s, ignoring "
+                 "mountInotify",
+                 config->mount_point, mount_untold(config, choice.type));
     }
     while (*link && mount_compare(&(*link)->config, config) <= 0) {
         link = &(*link)->next;

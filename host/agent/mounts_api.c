@@ -212,6 +212,9 @@ static void on_unmount_answer(int r, const char *text, const struct peer_mounted
     if (r < 0 && r != -ENOENT && r != -ENOTCONN) {
         exchange = steal(mount->exchange);
         mount->state = MOUNTS_STATE_MOUNTED;
+        if (mount->watch) {
+            mount_watch_start(mount->watch);
+        }
         mounts_refuse(exchange, -r, text ? text : strerror(-r));
         return;
     }
@@ -237,6 +240,7 @@ void mounts_delete(struct mounts *mounts, struct api_exchange *take_exchange, jv
         return;
     }
     mount->exchange = take_exchange;
+    mount_watch_stop(mount->watch);
     if (mount->state == MOUNTS_STATE_MOUNTED) {
         mount->call = peer_mount_remove(mounts->options.peer, mount->tag, is_flag(body, "force"),
                                         on_unmount_answer, mount);

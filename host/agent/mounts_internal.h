@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "agent/mount_watch.h"
 #include "agent/mounts.h"
 #include "base/ration.h"
 #include "mount/server.h"
@@ -45,6 +46,7 @@ struct mount {
     bool swapping;              /* its server ends, for one of another type */
     struct link *link;          /* to the server */
     struct join *join;
+    struct mount_watch *watch;     /* of a mount with a device; NULL: none */
     struct api_exchange *exchange; /* waits for what becomes of it; NULL: nobody */
 };
 

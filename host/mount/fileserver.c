@@ -23,6 +23,7 @@
 #include "mount/sandbox.h"
 #include "mount/sftp_server.h"
 #include "mount/sftp_wire.h"
+#include "mount/watcher.h"
 #include "util/file.h"
 #include "util/loop.h"
 #include "util/path.h"
@@ -40,6 +41,8 @@ struct arguments {
     uint32_t cache_ms;
     bool writable;
     bool sftp, follow;
+    bool watch; /* and nothing else */
+    struct watcher_arguments watcher;
 };
 
 struct fileserver {
@@ -432,6 +435,11 @@ enum option_id {
     OPTION_WRITABLE,
     OPTION_SFTP,
     OPTION_FOLLOW,
+    OPTION_WATCH,
+    OPTION_WITHOUT,
+    OPTION_SHARE,
+    OPTION_FOLDERS,
+    OPTION_SINCE,
 };
 
 static const struct option options[] = {
@@ -443,6 +451,11 @@ static const struct option options[] = {
     {"writable", no_argument, NULL, OPTION_WRITABLE},
     {"sftp", no_argument, NULL, OPTION_SFTP},
     {"follow-symlinks", no_argument, NULL, OPTION_FOLLOW},
+    {"watch", no_argument, NULL, OPTION_WATCH},
+    {"without", required_argument, NULL, OPTION_WITHOUT},
+    {"share", required_argument, NULL, OPTION_SHARE},
+    {"folders", required_argument, NULL, OPTION_FOLDERS},
+    {"since-ns", required_argument, NULL, OPTION_SINCE},
     {NULL, 0, NULL, 0},
 };
 
@@ -476,27 +489,45 @@ static int parse(int argc, char **argv, struct arguments *ret)
         case OPTION_FOLLOW:
             ret->follow = true;
             break;
+        case OPTION_WATCH:
+            ret->watch = true;
+            break;
+        case OPTION_WITHOUT:
+            ret->watcher.without = optarg;
+            break;
+        case OPTION_SHARE:
+            ret->watcher.share = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case OPTION_FOLDERS:
+            ret->watcher.folders = strtoul(optarg, NULL, 10);
+            break;
+        case OPTION_SINCE:
+            ret->watcher.since_ns = strtoll(optarg, NULL, 10);
+            break;
         default:
             return -EINVAL;
         }
     }
-    return optind == argc && ret->source && ret->dir && ret->id ? 0 : -EINVAL;
+    ret->watcher.source = ret->source;
+    return optind == argc && ret->source && (ret->watch || (ret->dir && ret->id)) ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv)
 {
     scoped(error_done) struct error err = ERROR_INIT;
-    struct arguments args = {0};
+    struct arguments args = {.watcher = {.share = 100}};
     int r;
 
     log_set_level(LOG_LEVEL_DEBUG);
     log_set_format(LOG_FORMAT_JSON);
     if (parse(argc, argv, &args) < 0) {
         fprintf(stderr, "usage: lima-fileserver --source FOLDER --dir FOLDER --id HEX32 "
-                        "[--vm PID] [--cache-ms N] [--writable] [--sftp [--follow-symlinks]]\n");
+                        "[--vm PID] [--cache-ms N] [--writable] [--sftp [--follow-symlinks]]\n"
+                        "       lima-fileserver --watch --source FOLDER [--without FOLDER] "
+                        "[--share PERCENT] [--folders N] [--since-ns N]\n");
         return 2;
     }
-    r = run(&args, &err);
+    r = args.watch ? watcher_run(&args.watcher, &err) : run(&args, &err);
     if (r < 0) {
         log_error_of(LOG_LEVEL_FATAL, &err, "the file server of '%s' ends", args.source);
         return 1;

@@ -57,6 +57,25 @@ char *mount_sshfs_options(const struct config_mount *mount)
                      follows ? "follow_symlinks" : "");
 }
 
+const char *mount_untold(const struct config_mount *mount, enum config_mount_type type)
+{
+    if (type == CONFIG_MOUNT_AGENT) {
+        return NULL;
+    }
+    if (!mount->writable) {
+        return "it is read-only, so the guest cannot touch anything there";
+    }
+    if (type != CONFIG_MOUNT_9P) {
+        return NULL;
+    }
+    if (strcmp(mount->protocol_version, "9p2000.L") != 0) {
+        return "its 'protocolVersion' has no way to touch a file that leaves its times alone";
+    }
+    return strcmp(mount->cache, "none") == 0 || strcmp(mount->cache, "mmap") == 0
+               ? NULL
+               : "with its 'cache' the guest never looks at what the host has changed";
+}
+
 int mount_compare(const struct config_mount *a, const struct config_mount *b)
 {
     return strcmp(a->mount_point, b->mount_point);

@@ -24,6 +24,11 @@ struct mount_choice mount_choose(const struct config_mount *mount,
 char *mount_9p_options(const struct config_mount *mount) _nonnull_;
 /* Of sshfs: "cache=no,follow_symlinks" or less, "". Caller frees. */
 char *mount_sshfs_options(const struct config_mount *mount) _nonnull_;
+/*
+ * Why watchers in the guest cannot be shown what the host does in @mount, which is made as @type; a
+ * constant, or NULL: they can.
+ */
+const char *mount_untold(const struct config_mount *mount, enum config_mount_type type);
 /* "agent", "9p", ... */
 const char *mount_type_name(enum config_mount_type type);
 

@@ -12,7 +12,7 @@
 struct sandbox_options {
     const char *source; /* the shared folder */
     bool writable;
-    const char *state_dir; /* where the server's own files are */
+    const char *state_dir; /* where the server's own files are; NULL: it has none */
 };
 
 /* Of a process with one thread. *@ret_missing: "Landlock", ... for a warning, or NULL. */

@@ -59,7 +59,7 @@ static int enter_landlock(const struct sandbox_options *options, struct error *e
         return error_errno(err, errno, "making a Landlock rule set");
     }
     r = allow_beneath(ruleset, options->source, options->writable ? full : ACCESS_READ, err);
-    r = r < 0 ? r : allow_beneath(ruleset, options->state_dir, full, err);
+    r = r < 0 || !options->state_dir ? r : allow_beneath(ruleset, options->state_dir, full, err);
     r = r < 0 ? r : allow_beneath(ruleset, "/proc/self/fd", ACCESS_READ, err);
     if (r < 0) {
         return r;

@@ -56,8 +56,23 @@ static const struct call_ops mount_ops = {
     .ended = on_mount_ended,
 };
 
-static struct peer_mount *begin(struct peer *peer, const char *service, bool raw,
-                                peer_mount_fn done, void *arg)
+static int on_touch_accepted(struct call *call)
+{
+    struct peer_mount *mount = container_of(call, struct peer_mount, call);
+    peer_mount_fn done = mount->done;
+    void *arg = mount->arg;
+
+    done(0, NULL, NULL, call_take(call), arg);
+    return CALL_TAKEN;
+}
+
+static const struct call_ops touch_ops = {
+    .accepted = on_touch_accepted,
+    .ended = on_mount_ended,
+};
+
+static struct peer_mount *begin_as(struct peer *peer, const char *service, bool raw,
+                                   const struct call_ops *ops, peer_mount_fn done, void *arg)
 {
     struct peer_mount *mount = xnew(struct peer_mount);
 
@@ -65,8 +80,14 @@ static struct peer_mount *begin(struct peer *peer, const char *service, bool raw
     mount->done = done;
     mount->arg = arg;
     mount->raw = raw;
-    call_init(&mount->call, peer, &mount_ops, service);
+    call_init(&mount->call, peer, ops, service);
     return mount;
+}
+
+static struct peer_mount *begin(struct peer *peer, const char *service, bool raw,
+                                peer_mount_fn done, void *arg)
+{
+    return begin_as(peer, service, raw, &mount_ops, done, arg);
 }
 
 struct peer_mount *peer_mount_open(struct peer *peer, const struct peer_mount_request *request,
@@ -146,6 +167,15 @@ struct peer_mount *peer_mount_remove(struct peer *peer, const char *tag, bool la
     struct peer_mount *mount = begin(peer, "Unmount", false, done, arg);
 
     wire_put_unmount_request(&mount->call.request, tag, lazy);
+    return call_start(&mount->call) ? mount : NULL;
+}
+
+struct peer_mount *peer_mount_touch(struct peer *peer, const char *tag, peer_mount_fn done,
+                                    void *arg)
+{
+    struct peer_mount *mount = begin_as(peer, "Touch", true, &touch_ops, done, arg);
+
+    wire_put_touch_request(&mount->call.request, tag);
     return call_start(&mount->call) ? mount : NULL;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Folders of the host in the guest: the calls Mount, Follow, Unmount and Settled. */
+/* Folders of the host in the guest: the calls Mount, Follow, Unmount, Touch and Settled. */
 #pragma once
 
 #include <stdbool.h>
@@ -59,6 +59,9 @@ void peer_follow_cancel(struct peer_follow *follow);
 /* @lazy: also when it is in use. */
 struct peer_mount *peer_mount_remove(struct peer *peer, const char *tag, bool lazy,
                                      peer_mount_fn done, void *arg);
+/* Of a mount with a device: with 0 comes the @stream, which carries lima/touch.h. */
+struct peer_mount *peer_mount_touch(struct peer *peer, const char *tag, peer_mount_fn done,
+                                    void *arg);
 /* All mounts are made, or have failed: provisioning may go on. */
 struct peer_mount *peer_mount_settled(struct peer *peer, peer_mount_fn done, void *arg);
 /* No callback comes any more. NULL is fine. */

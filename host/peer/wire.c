@@ -208,6 +208,14 @@ void wire_put_unmount_request(struct buf *out, const char *tag, bool lazy)
     wire_put_message(out, &message.base);
 }
 
+void wire_put_touch_request(struct buf *out, const char *tag)
+{
+    Lima__Guest__V1__TouchRequest message = LIMA__GUEST__V1__TOUCH_REQUEST__INIT;
+
+    message.tag = (char *)tag;
+    wire_put_message(out, &message.base);
+}
+
 /* ---- text ---- */
 
 /* Length of the UTF-8 sequence at @s and its code point; 0 when there is none. Stops at a NUL. */

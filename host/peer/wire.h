@@ -33,6 +33,7 @@ void wire_put_redirect_request(struct buf *out, const struct peer_redirect_rules
 void wire_put_mount_request(struct buf *out, const struct peer_mount_request *request);
 void wire_put_follow_request(struct buf *out, const char *tag);
 void wire_put_unmount_request(struct buf *out, const char *tag, bool lazy);
+void wire_put_touch_request(struct buf *out, const char *tag);
 
 /*
  * The decoders hand what they have decoded to a callback, for whose time it lives. They return

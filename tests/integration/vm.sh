@@ -58,6 +58,10 @@ mounts:
   mountPoint: /mnt/by-9p
   type: 9p
 - location: "$TMP/shared"
+  mountPoint: /mnt/by-9p-writable
+  type: 9p
+  writable: true
+- location: "$TMP/shared"
   mountPoint: /mnt/by-virtiofs
   type: virtiofs
   writable: true
@@ -300,6 +304,44 @@ test_the_mounted_folder_is_a_file_system() {
     cat "$TMP/tap"
     ! grep -q '^not ok' "$TMP/tap"
     grep -c '^ok' "$TMP/tap" | grep -qx "$(sed -n 's/^1\.\.//p' "$TMP/tap")"
+}
+
+# By a device, they see a touch: of files that were there, and in folders that were not.
+test_watchers_of_devices_see_a_touch() {
+    local mtime top pids='' tops=/mnt/by-9p-writable
+
+    guest grep -q '/mnt/by-virtiofs virtiofs' /proc/mounts && tops="$tops /mnt/by-virtiofs"
+    cp "$here/mounts_touches.py" "$SHARED/"
+    mkdir -p "$SHARED/touched/old/folder"
+    echo one >"$SHARED/touched/old/folder/file"
+    for top in $tops; do
+        guest sudo python3 -u "$SEEN/mounts_touches.py" "$top/touched" >"$TMP/touches.${top##*/}" &
+        pids="$pids $!"
+    done
+    for top in $tops; do
+        wait_line "$TMP/touches.${top##*/}" "^watching" 30
+    done
+    echo two >>"$SHARED/touched/old/folder/file"
+    mtime=$(stat -c %y "$SHARED/touched/old/folder/file")
+    for top in $tops; do
+        wait_line "$TMP/touches.${top##*/}" "^ATTRIB old/folder/file" 10
+    done
+    mkdir -p "$SHARED/touched/new/folder"
+    for top in $tops; do
+        wait_line "$TMP/touches.${top##*/}" "^watching new/folder" 10
+    done
+    echo one >"$SHARED/touched/new/folder/file"
+    for top in $tops; do
+        wait_line "$TMP/touches.${top##*/}" "^ATTRIB new/folder/file" 10
+    done
+    touch "$SHARED/touched/end"
+    # shellcheck disable=SC2086
+    wait $pids
+    # Neither the time nor anything else has come back.
+    [ "$(stat -c %y "$SHARED/touched/old/folder/file")" = "$mtime" ]
+    for top in $tops; do
+        [ "$(grep -c '^ATTRIB old/folder/file' "$TMP/touches.${top##*/}")" -eq 1 ]
+    done
 }
 
 test_watchers_in_the_guest_see_what_the_host_does() {

@@ -69,6 +69,25 @@ static void test_sshfs_is_told_what_the_configuration_says(void **state)
     }
 }
 
+static void test_what_the_guest_cannot_be_shown_is_said(void **state)
+{
+    struct config_mount mount = a_mount("/a", "/a");
+
+    assert_null(mount_untold(&mount, CONFIG_MOUNT_AGENT));
+    assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_9P), "read-only"));
+    assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_VIRTIOFS), "read-only"));
+    mount.writable = true;
+    assert_null(mount_untold(&mount, CONFIG_MOUNT_9P));
+    assert_null(mount_untold(&mount, CONFIG_MOUNT_VIRTIOFS));
+    mount.cache = "fscache";
+    assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_9P), "'cache'"));
+    mount.cache = "none";
+    assert_null(mount_untold(&mount, CONFIG_MOUNT_9P));
+    mount.protocol_version = "9p2000.u";
+    assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_9P), "'protocolVersion'"));
+    assert_null(mount_untold(&mount, CONFIG_MOUNT_VIRTIOFS));
+}
+
 static void test_a_mount_comes_before_what_lies_in_it(void **state)
 {
     const struct config_mount above = a_mount("/x", "/mnt"), below = a_mount("/y", "/mnt/in");
@@ -85,6 +104,7 @@ int main(void)
         cmocka_unit_test(test_the_type_is_that_of_the_mount_then_of_the_instance),
         cmocka_unit_test(test_9p_has_its_options),
         cmocka_unit_test(test_sshfs_is_told_what_the_configuration_says),
+        cmocka_unit_test(test_what_the_guest_cannot_be_shown_is_said),
         cmocka_unit_test(test_a_mount_comes_before_what_lies_in_it),
     };
 
