@@ -22,6 +22,7 @@
 
 #define CAPTURE_MAX (4u << 20)
 #define PIDFILE_MAX 64
+#define STAT_MAX    4096
 
 /*
  * The child reports a failed exec by writing its errno into a close-on-exec pipe; end-of-file there
@@ -368,6 +369,27 @@ bool process_alive(pid_t pid)
     scoped(fd_close) int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
     return fd >= 0 && wait_pidfd(fd, 0) < 0;
+}
+
+/* Field 22 of proc_pid_stat(5); the second is a name in parentheses, which may hold anything. */
+unsigned long long process_start_time(pid_t pid)
+{
+    scoped(buf_done) struct buf text = BUF_INIT;
+    scoped(free) char *path = xasprintf("/proc/%d/stat", (int)pid);
+    unsigned long long start = 0;
+    const char *rest;
+
+    if (file_read(path, STAT_MAX, &text, NULL) < 0) {
+        return 0;
+    }
+    rest = strrchr(buf_str(&text), ')');
+    if (!rest || sscanf(rest,
+                        ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+                        "%*d %llu",
+                        &start) != 1) {
+        return 0;
+    }
+    return start;
 }
 
 pid_t process_read_pidfile(const char *path)

@@ -54,6 +54,10 @@ char *process_find_program(const char *name);
 
 /* False also for a zombie, which kill(pid, 0) takes for alive. */
 bool process_alive(pid_t pid);
+/* When it began, in the kernel's clock ticks: with its number, the name of a process. 0: there is
+ * none.
+ */
+unsigned long long process_start_time(pid_t pid);
 /* Reads a pid file ("PID\n"). Returns the pid if it names a live process, else 0. */
 pid_t process_read_pidfile(const char *path);
 /* kill() through a pidfd, then waits for the end up to @timeout_ms. -ETIMEDOUT; ESRCH counts as

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
+#include <sys/wait.h>
 
 #include <signal.h>
 #include <unistd.h>
@@ -110,9 +111,27 @@ static void test_loop_reports_the_wait_status_of_a_child(void **state)
     loop_child_free(child);
 }
 
+static void test_a_process_is_named_by_when_it_began(void **state)
+{
+    unsigned long long own = process_start_time(getpid());
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    assert_true(own > 0);
+    assert_int_equal(process_start_time(getpid()), own);
+    assert_true(process_start_time(pid) >= own);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(process_start_time(pid), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_process_is_named_by_when_it_began),
         cmocka_unit_test(test_missing_program_is_an_error_at_start),
         cmocka_unit_test(test_capture_takes_both_streams_and_the_status),
         cmocka_unit_test(test_capture_of_a_killed_child_is_128_and_the_signal),
