@@ -13,7 +13,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "deadmount.h"
 #include "files.h"
+#include "mountdevice.h"
 
 #define FUSE_TYPE     "fuse.lima"
 #define READ_AHEAD    "1024" /* KiB: what one answer holds */
@@ -188,10 +190,10 @@ int mountpoint_make(const char *path)
  * The device of the last mount of @source, such as "0:98", by a line such as "36 35 0:98 / /mnt rw
  * - fuse.lima SOURCE rw". Without asking the mount itself.
  */
-static bool find_device(const char *source, char *ret, size_t size)
+static bool find_device(const char *type, const char *source, char *ret, size_t size)
 {
     scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);
-    scoped(free) char *part = xasprintf(" - " FUSE_TYPE " %s ", source);
+    scoped(free) char *part = xasprintf(" - %s %s ", type, source);
     bool found = false;
 
     for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
@@ -209,7 +211,7 @@ bool mountpoint_exists(const char *source)
 {
     char device[32];
 
-    return find_device(source, device, sizeof(device));
+    return find_device(FUSE_TYPE, source, device, sizeof(device));
 }
 
 /* "\\040" is a space, as proc(5) has it. */
@@ -252,17 +254,22 @@ bool mountpoint_is(const char *type, const char *source, const char *path)
     return found;
 }
 
-bool mountpoint_find(const char *source, dev_t *ret_device)
+bool mountpoint_find_type(const char *type, const char *source, dev_t *ret_device)
 {
     char device[32];
     unsigned major, minor;
 
-    if (!find_device(source, device, sizeof(device)) ||
+    if (!find_device(type, source, device, sizeof(device)) ||
         sscanf(device, "%u:%u", &major, &minor) != 2) {
         return false;
     }
     *ret_device = makedev(major, minor);
     return true;
+}
+
+bool mountpoint_find(const char *source, dev_t *ret_device)
+{
+    return mountpoint_find_type(FUSE_TYPE, source, ret_device);
 }
 
 /* A hint to the kernel; without it all works, in smaller pieces. */
@@ -272,7 +279,7 @@ static void read_ahead(const char *source)
     scoped(free) char *name = NULL;
     scoped(fd_close) int fd = -1;
 
-    if (!find_device(source, device, sizeof(device))) {
+    if (!find_device(FUSE_TYPE, source, device, sizeof(device))) {
         return;
     }
     name = xasprintf("/sys/class/bdi/%s/read_ahead_kb", device);
@@ -321,11 +328,7 @@ static int mount_fuse(const struct mountpoint *point, const struct walk *walk, c
 
 static int mount_device(const struct mountpoint *point, const char *path)
 {
-    if (mount(point->source, path, point->type, point->read_only ? MS_RDONLY : 0, point->options) <
-        0) {
-        return fail("mounting at", point->path);
-    }
-    return 0;
+    return mountdevice(point, path) < 0 ? fail("mounting at", point->path) : 0;
 }
 
 int mountpoint_mount(void *arg)
@@ -337,7 +340,9 @@ int mountpoint_mount(void *arg)
     if (point->replaces) {
         umount2(point->path, UMOUNT_NOFOLLOW | MNT_DETACH);
     }
-    if (!point->covers) { /* a look at what it covers might wait for ever */
+    if (point->covers) {
+        deadmount_end(point->source, point->path);
+    } else {
         if (walk_to(&walk, point->path) < 0) {
             return fail("making", point->path);
         }

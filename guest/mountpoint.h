@@ -12,10 +12,11 @@ struct mountpoint {
     const char *source, *path, *type, *options;
     int fuse_fd; /* -1: not FUSE */
     bool read_only;
-    bool replays;  /* read-only, but for replay_open() */
-    bool replaces; /* what is mounted there goes first, whoever uses it */
-    bool covers;   /* or stays below, untouched: its server may never answer again */
-    bool lazy;     /* when unmounting */
+    bool replays;     /* read-only, but for replay_open() */
+    bool replaces;    /* what is mounted there goes first, whoever uses it */
+    bool covers;      /* its server may never answer again: it goes (deadmount.h), or stays below */
+    bool lazy;        /* when unmounting */
+    unsigned wait_ms; /* for its device, which may not be there yet */
 };
 
 /* The kernel has a FUSE mount of ours with this source, somewhere. Does not wait. */
@@ -24,6 +25,9 @@ bool mountpoint_exists(const char *source);
 bool mountpoint_is(const char *type, const char *source, const char *path);
 /* As mountpoint_exists(), and its device. */
 bool mountpoint_find(const char *source, dev_t *ret_device);
+
+/* The same of another type of file system. */
+bool mountpoint_find_type(const char *type, const char *source, dev_t *ret_device);
 
 /*
  * Makes the folder @path and those above it, each the property of the owner of the one it is made

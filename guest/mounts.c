@@ -26,10 +26,11 @@
 #include "sshfs.h"
 #include "wire.h"
 
-#define MOUNTS_MAX 32
-#define WORDS_MAX  256
-#define KEEP_FUSE  "lima-fuse-" /* + number */
-#define KEEP_LOG   "lima-fuselog-"
+#define MOUNTS_MAX  32
+#define WORDS_MAX   256
+#define WAIT_MS_MAX 60000
+#define KEEP_FUSE   "lima-fuse-" /* + number */
+#define KEEP_LOG    "lima-fuselog-"
 
 enum state { STATE_MOUNTING, STATE_MOUNTED, STATE_UNMOUNTING };
 
@@ -341,6 +342,7 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                                        .fuse_fd = mount->fuse ? fuse_fd(mount->fuse) : -1,
                                        .read_only = !request->writable,
                                        .replays = request->replays,
+                                       .wait_ms = MIN(request->wait_ms, WAIT_MS_MAX),
                                        .replaces = how->replaces,
                                        .covers = how->covers};
     r = r < 0 ? r : start_child(mount, run_mount, on_mount_done, err);
@@ -368,6 +370,14 @@ static bool is_same(const struct mount *mount, const lima_guest_v1_MountRequest 
                ? has_device(request)
                : request->kind == lima_guest_v1_MountRequest_Kind_AGENT &&
                      memcmp(fuse_mount(mount->fuse)->id, request->id.bytes, FUSELOG_ID_LEN) == 0;
+}
+
+static bool is_there(const struct mount *mount)
+{
+    dev_t device;
+
+    return mount->fuse ? mountpoint_exists(mount->tag)
+                       : mountpoint_find_type(mount->type, mount->tag, &device);
 }
 
 /* Its server is not there any more: the one that comes in its place unmounts it. */
@@ -477,7 +487,7 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         return error_set(err, EBUSY, "'%s' is being %s", mount->path,
                          mount->state == STATE_MOUNTING ? "mounted" : "unmounted");
     }
-    if (mount && is_same(mount, request, path) && (!mount->fuse || mountpoint_exists(mount->tag))) {
+    if (mount && is_same(mount, request, path) && is_there(mount)) {
         find_user(mount, request->user);
         mux_stream_consumed(call->stream, call->rest_len);
         answer_mounted(mount, call->stream, true);
@@ -489,7 +499,7 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
     }
     if (mount && strcmp(mount->path, path) == 0) {
         point.replaces = mount->fuse || mount->sshfs;
-        point.covers = !point.replaces;
+        point.covers = !point.replaces && is_there(mount);
     }
     if (mount) {
         drop_replaced(mount);

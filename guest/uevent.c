@@ -58,18 +58,22 @@ static void on_uevent_readable(int fd, short revents, void *arg)
     }
 }
 
-int uevent_open(struct loop *loop, struct uevent **ret, struct error *err)
+int uevent_socket(int flags)
 {
     struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = UEVENT_KERNEL_GROUP};
-    scoped(fd_close) int fd = -1;
+    scoped(fd_close) int fd =
+        socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | flags, NETLINK_KOBJECT_UEVENT);
+
+    return fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : steal_fd(&fd);
+}
+
+int uevent_open(struct loop *loop, struct uevent **ret, struct error *err)
+{
+    scoped(fd_close) int fd = uevent_socket(SOCK_NONBLOCK);
     struct uevent *uevent;
 
-    fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
     if (fd < 0) {
-        return error_errno(err, errno, "opening the device event socket");
-    }
-    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-        return error_errno(err, errno, "binding the device event socket");
+        return error_errno(err, -fd, "opening the device event socket");
     }
     uevent = xnew(struct uevent);
     uevent->watch = loop_watch_new(loop, fd, POLLIN, on_uevent_readable, uevent);

@@ -17,6 +17,10 @@ struct uevent;
 /* @subsystem as in "virtio-ports" or "block"; valid during the call. */
 typedef void uevent_fn(const char *subsystem, void *arg);
 
+/* For a process without a loop: a socket that brings the kernel's messages, or -errno. @flags: of
+ * socket(2), such as SOCK_NONBLOCK. */
+int uevent_socket(int flags);
+
 int uevent_open(struct loop *loop, struct uevent **ret, struct error *err);
 void uevent_close(struct uevent *uevent);
 /* Adds a listener for all events that are not removals. At most UEVENT_LISTENERS_MAX. */

@@ -184,6 +184,29 @@ static pid_t vm_pid(void *arg)
     return a->ops->pid(a->driver);
 }
 
+static bool vm_has_device(const char *tag, void *arg)
+{
+    struct agent *a = arg;
+
+    return a->ops->mount_has && a->ops->mount_has(a->driver, tag);
+}
+
+static int vm_add_device(const struct config_mount *mount, void *arg, struct error *err)
+{
+    struct agent *a = arg;
+
+    return a->ops->mount_add ? a->ops->mount_add(a->driver, mount, err)
+                             : error_set(err, EOPNOTSUPP, "this VM cannot be given a device");
+}
+
+static int vm_remove_device(const char *tag, void *arg, struct error *err)
+{
+    struct agent *a = arg;
+
+    return a->ops->mount_remove ? a->ops->mount_remove(a->driver, tag, err)
+                                : error_set(err, EOPNOTSUPP, "no device can be taken out");
+}
+
 /* --- start and end --- */
 
 /* The lock on the pid file is what makes us the only agent of this instance. */
@@ -275,6 +298,9 @@ static void make_mounts(struct agent *a)
                                                     .config = a->config,
                                                     .dir = a->inst->dir,
                                                     .vm = vm_pid,
+                                                    .has_device = vm_has_device,
+                                                    .add_device = vm_add_device,
+                                                    .remove_device = vm_remove_device,
                                                     .changed = on_mounts_changed,
                                                     .arg = a});
 }

@@ -5,7 +5,7 @@
  * after that.
  *
  *   WAITING     for the guest, or for its turn
- *   SERVING     its file server is being started
+ *   SERVING     its file server is being started, or by virtiofs the VM is being given a device
  *   MOUNTING    the guest has been asked
  *   MOUNTED     and, but for a device, its stream and the server's connection are joined
  *   UNMOUNTED   the guest has unmounted it by itself; it is left so until the next boot
@@ -39,6 +39,7 @@
 #define RESTART_BURST 5 /* of a file server that dies, then one every: */
 #define RESTART_PER_S 1
 #define RESTART_MS    1000
+#define DEVICE_MS     5000  /* for a device that was added, in the guest */
 #define ANSWER_MS     60000 /* for a mount in the guest, which may have much to do */
 
 const char *const mounts_state_names[] = {
@@ -51,7 +52,7 @@ static_assert(ARRAY_LEN(mounts_state_names) == MOUNTS_STATE_FAILED + 1, "a name 
 
 /* --- states --- */
 
-static void set_reason(struct mount *mount, const char *reason)
+void mounts_set_reason(struct mount *mount, const char *reason)
 {
     char *copy = xstrdup(reason);
 
@@ -59,7 +60,7 @@ static void set_reason(struct mount *mount, const char *reason)
     mount->reason = copy;
 }
 
-static void drop_carriers(struct mount *mount)
+void mounts_drop_carriers(struct mount *mount)
 {
     mount_watch_stop(mount->watch);
     peer_mount_cancel(mount->call);
@@ -85,7 +86,7 @@ void mounts_free_one(struct mount *mount)
     }
     *link = mount->next;
     mount->mounts->count--;
-    drop_carriers(mount);
+    mounts_drop_carriers(mount);
     mount_watch_free(mount->watch);
     mount_server_leave(mount->server);
     loop_timer_free(mount->again);
@@ -102,7 +103,7 @@ static void fail(struct mount *mount, const char *reason)
     struct api_exchange *exchange = steal(mount->exchange);
 
     mount->state = MOUNTS_STATE_FAILED;
-    set_reason(mount, reason);
+    mounts_set_reason(mount, reason);
     log_warn("'%s' is not mounted at '%s': %s, ignoring", mount->config.location,
              mount->config.mount_point, mount->reason);
     if (exchange) { /* it was added just now, in vain */
@@ -123,7 +124,7 @@ static void mount_again_below(const struct mount *above)
     for (struct mount *mount = above->next; mount; mount = mount->next) {
         if (path_is_below(mount->config.mount_point, above->config.mount_point) &&
             (mount->state == MOUNTS_STATE_MOUNTED || mount->state == MOUNTS_STATE_UNMOUNTED)) {
-            drop_carriers(mount);
+            mounts_drop_carriers(mount);
             mount->state = MOUNTS_STATE_WAITING;
         }
     }
@@ -156,15 +157,16 @@ static void mounted(struct mount *mount, bool resumed)
     struct api_exchange *exchange = steal(mount->exchange);
 
     mount->state = MOUNTS_STATE_MOUNTED;
-    mount->unmounted = false;
+    mount->unmounted = mount->device_new = false;
     loop_timer_set(mount->again, -1);
-    set_reason(mount, NULL);
+    mounts_set_reason(mount, NULL);
     if (!resumed) {
         mount_again_below(mount);
     }
     log_info("'%s' is mounted at '%s'%s", mount->config.location, mount->config.mount_point,
              resumed ? " again" : "");
     watch_source(mount);
+    mounts_drop_dead_device(mount);
     if (exchange) {
         mounts_answer(mounts, exchange);
     }
@@ -196,26 +198,9 @@ static void on_join_done(bool ordered, void *arg)
     }
 }
 
-/* With a process on the host. */
-static bool is_served(const struct mount *mount)
+bool mounts_is_served(const struct mount *mount)
 {
     return mount->type == CONFIG_MOUNT_AGENT || mount->type == CONFIG_MOUNT_REVERSE_SSHFS;
-}
-
-/* The type that was wanted cannot be had. */
-static void mount_by_agent(struct mount *mount, const char *reason)
-{
-    log_warn("'%s' cannot be mounted at '%s' by %s (%s): the guest agent mounts it instead, "
-             "ignoring",
-             mount->config.location, mount->config.mount_point, mount_type_name(mount->type),
-             reason);
-    drop_carriers(mount);
-    mount->type = CONFIG_MOUNT_AGENT;
-    mount->state = MOUNTS_STATE_WAITING;
-    if (mount->server) {
-        mount->swapping = true;
-        mount_server_stop(mount->server);
-    }
 }
 
 /* See peer_follow_fn. */
@@ -235,7 +220,7 @@ static void on_followed(int r, const char *text, void *arg)
     }
     if (mount->state == MOUNTS_STATE_MOUNTING) {
         loop_timer_set(mount->again, -1);
-        mount_by_agent(mount, text ? text : strerror(-r));
+        mounts_fall_back(mount, text ? text : strerror(-r));
         mounts_step(mounts);
     } else if (mount->state == MOUNTS_STATE_MOUNTED) {
         mount->unmounted = r == 0;
@@ -289,7 +274,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
         return;
     }
     if (r < 0 && mount->type != CONFIG_MOUNT_AGENT) {
-        mount_by_agent(mount, text ? text : strerror(-r));
+        mounts_fall_back(mount, text ? text : strerror(-r));
     } else if (r < 0) {
         fail(mount, text ? text : strerror(-r));
     } else if (stream) {
@@ -328,6 +313,7 @@ static void ask_guest(struct mount *mount)
         .user = options->config->user.name,
         .writable = mount->config.writable,
         .replays = options->config->mount_inotify,
+        .wait_ms = mount->device_new ? DEVICE_MS : 0,
     };
 
     if (mount->type == CONFIG_MOUNT_AGENT) {
@@ -378,8 +364,8 @@ static void on_server_ended(const char *reason, void *arg)
     }
     log_warn("'%s' at '%s': %s, retrying", mount->config.location, mount->config.mount_point,
              reason);
-    drop_carriers(mount);
-    set_reason(mount, reason);
+    mounts_drop_carriers(mount);
+    mounts_set_reason(mount, reason);
     if (mount->state == MOUNTS_STATE_SERVING) {
         fail(mount, reason);
     } else if (ration_take(&mount->restarts, loop_now_ms())) {
@@ -452,18 +438,18 @@ static void on_again(void *arg)
     struct mounts *mounts = mount->mounts;
 
     if (mount->state == MOUNTS_STATE_MOUNTING) {
-        drop_carriers(mount);
+        mounts_drop_carriers(mount);
         fail(mount, "the guest did not answer in time");
     } else if (mount->state == MOUNTS_STATE_SERVING && !mount->server) {
         mount->state = MOUNTS_STATE_WAITING;
     } else if (mount->state == MOUNTS_STATE_MOUNTED && !mount->unmounted) {
-        drop_carriers(mount);
-        set_reason(mount, "its connection broke");
+        mounts_drop_carriers(mount);
+        mounts_set_reason(mount, "its connection broke");
         mount->state = MOUNTS_STATE_WAITING;
     } else if (mount->state == MOUNTS_STATE_MOUNTED) {
-        drop_carriers(mount);
+        mounts_drop_carriers(mount);
         mount->state = MOUNTS_STATE_UNMOUNTED;
-        set_reason(mount, "the guest has unmounted it");
+        mounts_set_reason(mount, "the guest has unmounted it");
         log_info("the guest has unmounted '%s'", mount->config.mount_point);
     }
     mounts_step(mounts);
@@ -502,9 +488,12 @@ static bool step(struct mount *mount)
         }
         if (mount->type == CONFIG_MOUNT_REVERSE_SSHFS &&
             !peer_has(mount->mounts->options.peer, FEATURE_SSHFS)) {
-            mount_by_agent(mount, "the guest agent is of a version without it");
+            mounts_fall_back(mount, "the guest agent is of a version without it");
         }
-        if (is_served(mount) && !mount->server) {
+        if (mounts_need_device(mount)) {
+            return true;
+        }
+        if (mounts_is_served(mount) && !mount->server) {
             return start_server(mount);
         }
         if (mount->server && !mount->server_ready) {
@@ -515,7 +504,7 @@ static bool step(struct mount *mount)
         return mount->state == MOUNTS_STATE_MOUNTING;
     case MOUNTS_STATE_SERVING:
         if (!mount->server_ready) {
-            return mount->server != NULL;
+            return mount->server != NULL || mount->type == CONFIG_MOUNT_VIRTIOFS;
         }
         ask_guest(mount);
         return true;
@@ -541,26 +530,6 @@ void mounts_step(struct mounts *mounts)
         }
     }
     settle(mounts);
-}
-
-void mounts_lost(struct mounts *mounts, const char *tag, const char *reason)
-{
-    struct mount *mount = mounts ? mounts->list : NULL;
-
-    while (mount && (strcmp(mount->tag, tag) != 0 || is_served(mount))) {
-        mount = mount->next;
-    }
-    if (!mount || mount->state == MOUNTS_STATE_REMOVING) {
-        return;
-    }
-    log_warn("'%s' at '%s': %s: the guest agent mounts it instead, over what is there, ignoring",
-             mount->config.location, mount->config.mount_point, reason);
-    drop_carriers(mount);
-    mount->type = CONFIG_MOUNT_AGENT;
-    mount->state = MOUNTS_STATE_WAITING;
-    set_reason(mount, reason);
-    mounts->options.changed(mounts->options.arg);
-    mounts_step(mounts);
 }
 
 void mounts_connected(struct mounts *mounts, const char *boot_id)
@@ -615,13 +584,13 @@ void mounts_disconnected(struct mounts *mounts)
     peer_mount_cancel(mounts->settled);
     mounts->settled = NULL;
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        drop_carriers(mount);
+        mounts_drop_carriers(mount);
         loop_timer_set(mount->again, -1);
         if (mount->state == MOUNTS_STATE_REMOVING) {
             continue; /* the server is told, and the guest forgets with its end */
         }
         if (mount->state == MOUNTS_STATE_MOUNTED || mount->state == MOUNTS_STATE_MOUNTING) {
-            set_reason(mount, "the guest agent does not speak");
+            mounts_set_reason(mount, "the guest agent does not speak");
         }
         if (mount->state != MOUNTS_STATE_FAILED && mount->state != MOUNTS_STATE_UNMOUNTED) {
             mount->state = MOUNTS_STATE_WAITING;

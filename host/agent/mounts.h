@@ -22,6 +22,13 @@ struct mounts_options { /* borrowed */
     const struct config *config;
     const char *dir; /* of the instance */
     pid_t (*vm)(void *arg);
+    /*
+     * Devices by virtiofs: there is one with this tag; gives the VM one, or takes one out, the ends
+     * of which are mounts_device_added() and mounts_device_removed().
+     */
+    bool (*has_device)(const char *tag, void *arg);
+    int (*add_device)(const struct config_mount *mount, void *arg, struct error *err);
+    int (*remove_device)(const char *tag, void *arg, struct error *err);
     /* Something has changed for the worse or better. */
     void (*changed)(void *arg);
     void *arg;
@@ -34,6 +41,9 @@ SCOPED_PTR(struct mounts, mounts_free)
 
 /* The device with this tag does not work any more: the guest agent mounts the folder instead. */
 void mounts_lost(struct mounts *mounts, const char *tag, const char *reason);
+/* @why: it is not. */
+void mounts_device_added(struct mounts *mounts, const char *tag, const char *why);
+void mounts_device_removed(struct mounts *mounts, const char *tag, const char *why);
 /* A session with a guest in this boot: what another boot has unmounted is mounted again. */
 void mounts_connected(struct mounts *mounts, const char *boot_id);
 /* The guest's user exists, in this session: mounts are made, or go on. */

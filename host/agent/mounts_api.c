@@ -181,14 +181,14 @@ void mounts_post(struct mounts *mounts, struct api_exchange *take_exchange, jv t
         return;
     }
     mount = mounts_add(mounts, &config, is_flag(body, "temporary"));
-    if (mount->type != CONFIG_MOUNT_REVERSE_SSHFS) {
-        mount->type = CONFIG_MOUNT_AGENT; /* a device cannot be added to a VM that runs */
+    if (mount->type == CONFIG_MOUNT_9P) {
+        mounts_fall_back(mount, "QEMU cannot be given one while it runs");
     }
     mount->exchange = take_exchange;
     mounts_step(mounts);
 }
 
-static void end_removal(struct mount *mount)
+void mounts_end_removal(struct mount *mount)
 {
     struct mounts *mounts = mount->mounts;
     struct api_exchange *exchange;
@@ -199,7 +199,17 @@ static void end_removal(struct mount *mount)
     }
     exchange = steal(mount->exchange);
     mounts_free_one(mount);
-    mounts_answer(mounts, exchange);
+    if (exchange) {
+        mounts_answer(mounts, exchange);
+    }
+}
+
+/* The guest has unmounted it. */
+static void end_removal(struct mount *mount)
+{
+    if (!mounts_take_device_out(mount)) {
+        mounts_end_removal(mount);
+    }
 }
 
 static void on_unmount_answer(int r, const char *text, const struct peer_mounted *about,

@@ -34,6 +34,8 @@ struct mount {
     enum config_mount_type type; /* as it is made */
     char *tag;
     bool temporary;
+    bool device_new;  /* the guest may not have seen it yet */
+    bool device_dead; /* its server has ended */
     enum mounts_state state;
     char *reason; /* NULL: none */
     struct mount_server *server;
@@ -71,10 +73,30 @@ void mounts_free_one(struct mount *mount);
 /* Does what can be done next. Mounts that fail while they are added are freed. */
 void mounts_step(struct mounts *mounts);
 
+/* Its streams and calls end. */
+void mounts_drop_carriers(struct mount *mount);
+/* With a file server of its own. */
+bool mounts_is_served(const struct mount *mount);
+void mounts_set_reason(struct mount *mount, const char *reason);
+
+/* ---- mounts_device.c ---- */
+
+/* It cannot be made as its type says: the guest agent makes it. */
+void mounts_fall_back(struct mount *mount, const char *why);
+/* Of one that waits: it needs a device, which is on its way now, or else it falls back. */
+bool mounts_need_device(struct mount *mount);
+/* Of one that the guest agent has mounted: its dead device goes, for which the guest waits. */
+void mounts_drop_dead_device(struct mount *mount);
+/* False: there is no device that could be taken out; else its end follows. */
+bool mounts_take_device_out(struct mount *mount);
+
 /* ---- mounts_api.c ---- */
 
 /* Answers with all mounts as they are known to be. */
 void mounts_answer(const struct mounts *mounts, struct api_exchange *take_exchange);
 /* Answers those who wait for the guest's sign of life without it. */
 void mounts_drop_queries(struct mounts *mounts);
+/* What was asked of it is over, and so is the mount. */
+void mounts_end_removal(struct mount *mount);
+
 void mounts_refuse(struct api_exchange *take_exchange, int code, const char *why);

@@ -77,6 +77,20 @@ static void on_driver_mount_lost(const char *tag, const char *reason, void *arg)
     mounts_lost(a->mounts, tag, reason);
 }
 
+static void on_driver_mount_added(const char *tag, const char *why, void *arg)
+{
+    struct agent *a = arg;
+
+    mounts_device_added(a->mounts, tag, why);
+}
+
+static void on_driver_mount_removed(const char *tag, const char *why, void *arg)
+{
+    struct agent *a = arg;
+
+    mounts_device_removed(a->mounts, tag, why);
+}
+
 static void on_driver_console(const char *text, size_t len, void *arg)
 {
     struct agent *a = arg;
@@ -101,6 +115,8 @@ static const struct driver_events driver_events = {
     .notice = on_driver_notice,
     .guest_port = on_driver_guest_port,
     .mount_lost = on_driver_mount_lost,
+    .mount_added = on_driver_mount_added,
+    .mount_removed = on_driver_mount_removed,
     .console = on_driver_console,
 };
 

@@ -132,7 +132,7 @@ static const struct cmd_flag list_flags[] = {
 static const struct cmd_flag add_flags[] = {
     {"writable", 'w', CMD_FLAG_BOOL, NULL, "Let the guest write"},
     {"type", 0, CMD_FLAG_STRING, NULL,
-     "How it is mounted: agent or reverse-sshfs; from the next start on also 9p or virtiofs"},
+     "How it is mounted: agent, reverse-sshfs, virtiofs, or 9p (from the next start on)"},
     {"temporary", 0, CMD_FLAG_BOOL, NULL, "Only until the instance stops; leave lima.yaml alone"},
     {0},
 };

@@ -37,6 +37,9 @@ struct driver_events {
     void (*guest_port)(bool open, void *arg);
     /* The program that serves the mount with this tag has ended, for good. Strings are borrowed. */
     void (*mount_lost)(const char *tag, const char *reason, void *arg);
+    /* Ends of mount_add() and mount_remove(). @why it did not work, or NULL. */
+    void (*mount_added)(const char *tag, const char *why, void *arg);
+    void (*mount_removed)(const char *tag, const char *why, void *arg);
     /* New text on the serial console. */
     void (*console)(const char *text, size_t len, void *arg);
 };
@@ -86,6 +89,18 @@ struct driver_ops {
      */
     int (*vsock_connect)(struct driver *driver, unsigned port, int *ret_fd, bool *ret_line,
                          struct error *err);
+    /*
+     * Gives the running VM a device for @mount, by virtiofs: mount_added() follows. The guest takes
+     * its time to see it. Errors: EOPNOTSUPP (this VM cannot be given one), ENOSPC (no more).
+     */
+    int (*mount_add)(struct driver *driver, const struct config_mount *mount, struct error *err);
+    /*
+     * Takes it out again: mount_removed() follows. Errors: ENOENT (there is none that could be),
+     * EBUSY.
+     */
+    int (*mount_remove)(struct driver *driver, const char *tag, struct error *err);
+    /* There is a device by virtiofs with this tag that works, or it is on its way. */
+    bool (*mount_has)(const struct driver *driver, const char *tag);
     pid_t (*pid)(const struct driver *driver);
 };
 

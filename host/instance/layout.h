@@ -32,7 +32,8 @@
 #define LAYOUT_GUEST_PORT    "ga.port.sock"      /* ours: QEMU's end of the agent's virtio port */
 #define LAYOUT_VSOCK_DEVICE  "vsock.dev.sock"    /* ours: vhost-user, between QEMU and its vsock */
 #define LAYOUT_VSOCK_SOCK    "vsock.sock"        /* ours: the host's side of that */
-#define LAYOUT_VIRTIOFS_SOCK "virtiofsd-%d.sock" /* until QEMU is connected */
+#define LAYOUT_VIRTIOFS_SOCK "virtiofsd-%s.sock" /* of this tag, until QEMU is connected */
+#define LAYOUT_VIRTIOFS_PID  "virtiofsd-%s.pid"
 #define LAYOUT_VIRTIOFS_LOG  "virtiofsd.log"
 #define LAYOUT_VSOCK_LOG     "vsock.log"
 #define LAYOUT_MOUNTS_DIR    "mnt" /* ours: a folder a file server, mnt/DIGITS */

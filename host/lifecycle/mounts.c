@@ -33,14 +33,16 @@ static bool runs(const struct instance *inst)
     return inst->status == INSTANCE_STATUS_RUNNING;
 }
 
-static int ask(const struct instance *inst, const char *method, jv body, struct error *err)
+/* *@ret_mounts: all, as they are then. */
+static int ask(const struct instance *inst, const char *method, jv body, jv *ret_mounts,
+               struct error *err)
 {
     scoped(free) char *path = instance_path(inst, LAYOUT_HA_SOCK);
     jv answer;
     int r = api_call(path, method, RESOURCE, body, TIMEOUT_MS, &answer, err);
 
     if (r == 0) {
-        jv_free(answer);
+        *ret_mounts = jv_object_get(answer, jv_string("mounts"));
     }
     return r;
 }
@@ -141,12 +143,41 @@ static const struct config_mount *find(const struct config *config, const char *
     return NULL;
 }
 
+static bool has_text(jv object, const char *key, const char *text)
+{
+    scoped(value_done) jv value = jv_object_get(jv_copy(object), jv_string(key));
+
+    return jv_get_kind(value) == JV_KIND_STRING && str_eq(jv_string_value(value), text);
+}
+
+/* The host agent's log has the cause. */
+static void say_other_type(const struct change *c, const struct config_mount *mount, jv mounts)
+{
+    enum config_mount_type type = mount_choose(mount, c->inst->config->mount_type).type;
+
+    if (jv_get_kind(mounts) != JV_KIND_ARRAY) {
+        return;
+    }
+    jv_array_foreach(mounts, i, item)
+    {
+        if (has_text(item, "mountPoint", mount->mount_point) &&
+            !has_text(item, "type", mount_type_name(type))) {
+            log_warn(
+                "'%s' cannot be mounted by %s while the instance runs (see ha.stderr.log): the "
+                "guest agent mounts it, ignoring the type",
+                mount->mount_point, mount_type_name(type));
+        }
+        jv_free(item);
+    }
+}
+
 int lifecycle_mounts_add(const struct lifecycle_mounts_options *options, jv take_mount,
                          struct error *err)
 {
     scoped(value_done) jv mount = take_mount;
     scoped(change_done) struct change c = {.options = options, .lock = -1};
     scoped(config_mount_done) struct config_mount parsed = {0};
+    scoped(value_done) jv mounts = jv_invalid();
     scoped(free) char *json = NULL;
     scoped(free) char *expression = NULL;
     scoped(free) char *text = NULL;
@@ -170,7 +201,10 @@ int lifecycle_mounts_add(const struct lifecycle_mounts_options *options, jv take
         r = ask(c.inst, "POST",
                 JV_OBJECT(jv_string("mount"), jv_copy(mount), jv_string("temporary"),
                           jv_bool(options->temporary)),
-                err);
+                &mounts, err);
+        if (r == 0) {
+            say_other_type(&c, &parsed, mounts);
+        }
     }
     return r < 0 ? r : save(&c, text, err);
 }
@@ -193,6 +227,7 @@ int lifecycle_mounts_remove(const struct lifecycle_mounts_options *options, cons
                             struct error *err)
 {
     scoped(change_done) struct change c = {.options = options, .lock = -1};
+    scoped(value_done) jv mounts = jv_invalid();
     scoped(free) char *text = NULL;
     bool known;
     int r = begin(&c, err);
@@ -208,7 +243,7 @@ int lifecycle_mounts_remove(const struct lifecycle_mounts_options *options, cons
         r = ask(c.inst, "DELETE",
                 JV_OBJECT(jv_string("mountPoint"), jv_string(mount_point), jv_string("force"),
                           jv_bool(options->force)),
-                err);
+                &mounts, err);
         r = r == -ENOENT && known ? (error_done(err), 0) : r;
     } else if (r == 0 && !known) {
         r = error_set(err, ENOENT, "instance `%s` has no mount at '%s'", options->name,

@@ -24,7 +24,8 @@ struct peer_mount_request {
     const char *options; /* of mount(2), for kinds with a device; of sshfs; else "" */
     const char *user;    /* who owns the files */
     bool writable;
-    bool replays; /* what the host does, for those who watch (lima/mount.h) */
+    bool replays;     /* what the host does, for those who watch (lima/mount.h) */
+    uint32_t wait_ms; /* for a device that was added just now */
     uint8_t id[PEER_MOUNT_ID_LEN];
 };
 

@@ -188,6 +188,7 @@ void wire_put_mount_request(struct buf *out, const struct peer_mount_request *re
     message.id.data = (uint8_t *)request->id;
     message.id.len = sizeof(request->id);
     message.replays = request->replays;
+    message.wait_ms = request->wait_ms;
     wire_put_message(out, &message.base);
 }
 

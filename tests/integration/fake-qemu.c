@@ -6,11 +6,12 @@
  * command line, through QEMU_SYSTEM_X86_64=/path/to/fake-qemu.
  *
  * Faked: the answers to capability questions (-qmp stdio); QMP greeting, capabilities,
- * query-status, query-chardev, system_powerdown, system_reset, quit; the events SHUTDOWN, RESET,
- * POWERDOWN and VSERPORT_CHANGE; -pidfile; the serial log; a clean end at SIGTERM. SIGUSR1 cuts the
- * connection of the agent's port. One QMP client
- * and one client of the agent's port at a time, later ones wait, as with QEMU. What the guest
- * writes while nobody is connected to the port is lost, as with QEMU.
+ * query-status, query-chardev, system_powerdown, system_reset, quit, and of chardev-add,
+ * device_add, device_del and chardev-remove as much as a folder by virtiofs needs; the events
+ * SHUTDOWN, RESET, POWERDOWN, DEVICE_DELETED and VSERPORT_CHANGE; -pidfile; the serial log; a clean
+ * end at SIGTERM. SIGUSR1 cuts the connection of the agent's port. One QMP client and one client of
+ * the agent's port at a time, later ones wait, as with QEMU. What the guest writes while nobody is
+ * connected to the port is lost, as with QEMU.
  *
  * Not faked: disks, networks, time. No port of the host is forwarded.
  *
@@ -25,6 +26,7 @@
  *   FAKE_QEMU_EXIT_MS=N      ... so long after the start (default 0)
  *   FAKE_QEMU_SERIAL=TEXT    written to the serial log at the start
  *   FAKE_QEMU_DEAF=1         the guest ignores the power button
+ *   FAKE_QEMU_REFUSE=COMMAND QMP refuses this command
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -67,6 +69,8 @@ struct fake {
     int qmp, qmp_out; /* client; -1: none */
     bool negotiated;
     struct buf qmp_in;
+    jv args;        /* of the command that runs */
+    int plugged_fd; /* the one chardev that was added; -1: none */
 
     int port;  /* client of the agent's port; -1: none */
     int guest; /* our end of the socketpair; -1: no guest runs */
@@ -251,6 +255,42 @@ static jv do_reset(struct fake *f)
     return jv_object();
 }
 
+/* Of a socket whose path is given; one at a time. */
+static jv do_chardev_add(struct fake *f)
+{
+    jv path = jv_getpath(jv_copy(f->args),
+                         JV_ARRAY(jv_string("backend"), jv_string("data"), jv_string("addr"),
+                                  jv_string("data"), jv_string("path")));
+
+    if (jv_get_kind(path) != JV_KIND_STRING ||
+        file_connect_unix(jv_string_value(path), &f->plugged_fd, NULL) < 0) {
+        fprintf(stderr, "fake-qemu: chardev-add has no path that could be connected to\n");
+        exit(1);
+    }
+    jv_free(path);
+    return jv_object();
+}
+
+static jv do_device_add(struct fake *f)
+{
+    return jv_object();
+}
+
+static jv do_device_del(struct fake *f)
+{
+    qmp_event(f, "DEVICE_DELETED",
+              JV_OBJECT(jv_string("device"), jv_object_get(jv_copy(f->args), jv_string("id")),
+                        jv_string("path"), jv_string("/machine/peripheral")));
+    return jv_object();
+}
+
+static jv do_chardev_remove(struct fake *f)
+{
+    fd_close(f->plugged_fd);
+    f->plugged_fd = -1;
+    return jv_object();
+}
+
 static jv do_quit(struct fake *f)
 {
     event_shutdown(f, false, "host-qmp-quit");
@@ -305,6 +345,10 @@ static const struct {
     {"system_reset", do_reset},
     {"system_wakeup", do_nothing},
     {"quit", do_quit},
+    {"chardev-add", do_chardev_add},
+    {"device_add", do_device_add},
+    {"device_del", do_device_del},
+    {"chardev-remove", do_chardev_remove},
 };
 
 static void qmp_greet(struct fake *f)
@@ -316,6 +360,13 @@ static void qmp_greet(struct fake *f)
 
 static jv qmp_run(struct fake *f, const char *name)
 {
+    const char *refused = getenv("FAKE_QEMU_REFUSE");
+
+    if (refused && str_eq(refused, name)) {
+        return JV_OBJECT(jv_string("error"),
+                         JV_OBJECT(jv_string("class"), jv_string("GenericError"), jv_string("desc"),
+                                   jv_string("It is refused")));
+    }
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (str_eq(commands[i].name, name)) {
             return JV_OBJECT(jv_string("return"), commands[i].run(f));
@@ -336,8 +387,10 @@ static void qmp_line(struct fake *f, const char *line)
         return;
     }
     name = jv_object_get(jv_copy(command), jv_string("execute"));
+    f->args = jv_object_get(jv_copy(command), jv_string("arguments"));
     id = jv_object_get(command, jv_string("id"));
     reply = qmp_run(f, jv_get_kind(name) == JV_KIND_STRING ? jv_string_value(name) : "");
+    jv_free(f->args);
     jv_free(name);
     if (jv_is_valid(id)) {
         reply = jv_object_set(reply, jv_string("id"), id);
@@ -683,7 +736,7 @@ static void answer_probe(struct fake *f)
 int main(int argc, char **argv)
 {
     /* Not on the stack: it is in use until exit(), wherever that is called. */
-    static struct fake f = {.qmp = -1, .qmp_out = -1, .port = -1, .guest = -1};
+    static struct fake f = {.qmp = -1, .qmp_out = -1, .port = -1, .guest = -1, .plugged_fd = -1};
 
     parse(&f, argc, argv);
     if (!f.qmp_chardev) {

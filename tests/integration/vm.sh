@@ -344,6 +344,46 @@ test_watchers_of_devices_see_a_touch() {
     done
 }
 
+test_a_folder_by_virtiofs_comes_and_goes_while_the_machine_runs() {
+    local pid record
+
+    guest grep -q '/mnt/by-virtiofs virtiofs' /proc/mounts || return 0
+    mkdir -p "$TMP/hot"
+    echo hot >"$TMP/hot/file"
+    for _ in 1 2; do
+        expect 0 limactl mounts add a "$TMP/hot:/mnt/hot" --type virtiofs --writable --temporary
+        guest grep -q '/mnt/hot virtiofs' /proc/mounts
+        [ "$(guest cat /mnt/hot/file)" = hot ]
+        guest sudo sh -c 'echo new >/mnt/hot/new'
+        [ "$(cat "$TMP/hot/new")" = new ]
+        record=$(find "$DIR" -name 'virtiofsd-*.pid' -newer "$TMP/hot/file")
+        read -r pid _ <"$record"
+        expect 0 limactl mounts remove a /mnt/hot
+        wait_gone "$pid" 10
+        [ ! -e "$record" ]
+        ! guest grep -q '/mnt/hot' /proc/mounts
+        touch "$TMP/hot/file"
+    done
+}
+
+# The guest agent mounts what it served, and nothing in the guest waits for it.
+test_a_virtiofsd_that_dies_is_replaced_and_forgotten() {
+    local pid record
+
+    guest grep -q '/mnt/by-virtiofs virtiofs' /proc/mounts || return 0
+    touch "$TMP/hot/file"
+    expect 0 limactl mounts add a "$TMP/hot:/mnt/hot" --type virtiofs --writable --temporary
+    record=$(find "$DIR" -name 'virtiofsd-*.pid' -newer "$TMP/hot/file")
+    read -r pid _ <"$record"
+    kill -KILL -- "-$pid"
+    wait_line "$DIR/ha.stderr.log" "the dead device of '/mnt/hot' is gone" 30
+    guest grep -q '/mnt/hot fuse.lima' /proc/mounts
+    [ "$(guest cat /mnt/hot/file)" = hot ]
+    expect 0 guest timeout 20 sudo sync
+    [ ! -e "$record" ]
+    expect 0 limactl mounts remove a /mnt/hot
+}
+
 test_watchers_in_the_guest_see_what_the_host_does() {
     cp "$here/mounts_events.py" "$SHARED/"
     mkdir "$SHARED/events"

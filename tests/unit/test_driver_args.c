@@ -144,6 +144,13 @@ static void test_args_of_folders_by_virtiofs(void **state)
     in.fs = devices;
     in.fs_count = ARRAY_LEN(devices);
     assert_golden("x86_64_kvm_virtiofs", &in);
+    assert_int_equal(qemu_args_ports(&in), 0);
+    in.hotplug = true;
+    assert_golden("x86_64_kvm_virtiofs_hotplug", &in);
+    assert_int_equal(qemu_args_ports(&in), 2 + QEMU_SPARE_PORTS);
+    config.arch = "riscv64";
+    assert_int_equal(qemu_args_ports(&in), 0);
+    config.arch = "x86_64";
     assert_int_equal(qemu_args_fs_fd(&in), QEMU_FD_VSOCK);
     in.vsock = QEMU_VSOCK_USER;
     assert_int_equal(qemu_args_fs_fd(&in), QEMU_FD_VSOCK + 1);

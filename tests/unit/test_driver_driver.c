@@ -24,7 +24,9 @@ struct fixture {
     const struct driver_ops *ops;
     struct driver *driver;
     struct buf seen; /* what the driver told, one word each */
-    char *reason;    /* of exited() */
+    char *reason;    /* of exited(), or why of a mount */
+    char *path;      /* of the environment, when another one was set */
+    char *tag;       /* of the mount that was last told of */
     struct buf console;
     const char *wait_for; /* ends wait() */
     const char *close_at; /* closes the driver in that callback */
@@ -74,7 +76,34 @@ static void on_console(const char *text, size_t len, void *arg)
     note(f, "console");
 }
 
+static void note_mount(struct fixture *f, const char *tag, const char *what, const char *why)
+{
+    free(f->reason);
+    f->reason = xstrdup(why ? why : "");
+    free(f->tag);
+    f->tag = xstrdup(tag);
+    note(f, what);
+}
+
+static void on_mount_lost(const char *tag, const char *reason, void *arg)
+{
+    note_mount(arg, tag, "lost", reason);
+}
+
+static void on_mount_added(const char *tag, const char *why, void *arg)
+{
+    note_mount(arg, tag, why ? "refused" : "added", why);
+}
+
+static void on_mount_removed(const char *tag, const char *why, void *arg)
+{
+    note_mount(arg, tag, why ? "kept" : "removed", why);
+}
+
 static const struct driver_events events = {.started = on_started,
+                                            .mount_lost = on_mount_lost,
+                                            .mount_added = on_mount_added,
+                                            .mount_removed = on_mount_removed,
                                             .exited = on_exited,
                                             .notice = on_notice,
                                             .guest_port = on_guest_port,
@@ -126,8 +155,9 @@ static void start(struct fixture *f)
     assert_works(f->ops->start(f->driver, &err), &err);
 }
 
-static const char *const knobs[] = {"FAKE_QEMU_FAIL", "FAKE_QEMU_EXIT",   "FAKE_QEMU_EXIT_MS",
-                                    "FAKE_QEMU_DEAF", "FAKE_QEMU_SERIAL", "FAKE_QEMU_GUEST"};
+static const char *const knobs[] = {"FAKE_QEMU_FAIL",  "FAKE_QEMU_EXIT",   "FAKE_QEMU_EXIT_MS",
+                                    "FAKE_QEMU_DEAF",  "FAKE_QEMU_SERIAL", "FAKE_QEMU_GUEST",
+                                    "FAKE_QEMU_REFUSE"};
 
 static int setup(void **state)
 {
@@ -170,12 +200,17 @@ static int teardown(void **state)
     for (size_t i = 0; i < ARRAY_LEN(knobs); i++) {
         unsetenv(knobs[i]);
     }
+    if (f->path) {
+        setenv("PATH", f->path, 1);
+        free(f->path);
+    }
     loop_timer_free(f->deadline);
     loop_free(f->loop);
     file_remove_tree(f->dir, NULL);
     buf_done(&f->seen);
     buf_done(&f->console);
     free(f->reason);
+    free(f->tag);
     free(f->dir);
     free(f);
     return 0;
@@ -341,6 +376,161 @@ static void test_driver_leaves_the_vm_running_and_takes_it_over(void **state)
     assert_clean(f);
 }
 
+/* --- folders by virtiofs --- */
+
+/* A virtiofsd that serves nothing, as long as somebody is connected to it. */
+static const char virtiofsd[] =
+    "#!/bin/sh\n"
+    "if [ \"$1\" = --help ]; then echo '--shared-dir --readonly'; exit; fi\n"
+    "exec python3 -S -c 'import socket\n"
+    "peer = socket.socket(fileno=3).accept()[0]\n"
+    "while peer.recv(4096): pass'\n";
+
+static void start_with_virtiofsd(struct fixture *f)
+{
+    scoped(free) char *program = path_join(f->dir, "bin/virtiofsd");
+    scoped(free) char *bin = path_join(f->dir, "bin");
+    scoped(free) char *path = xasprintf("%s:%s", bin, getenv("PATH"));
+
+    f->path = xstrdup(getenv("PATH"));
+    assert_int_equal(file_mkdirs(bin, 0700, NULL), 0);
+    assert_int_equal(file_write_text(program, virtiofsd, 0700, NULL), 0);
+    setenv("PATH", path, 1);
+    start(f);
+    wait_for(f, "started");
+}
+
+static int add_mount(struct fixture *f, const char *point, struct error *err)
+{
+    scoped(free) char *location = path_join(f->dir, "shared");
+    const struct config_mount mount = {
+        .location = location, .mount_point = (char *)point, .writable = true};
+
+    return f->ops->mount_add(f->driver, &mount, err);
+}
+
+/* Of the server of the mount that was last told of. */
+static pid_t server_pid(const struct fixture *f)
+{
+    scoped(free) char *name = xasprintf("virtiofsd-%s.pid", f->tag);
+    scoped(free) char *path = path_join(f->dir, name);
+    scoped(buf_done) struct buf text = BUF_INIT;
+
+    return file_read(path, 256, &text, NULL) < 0 ? 0 : atoi(buf_str(&text));
+}
+
+static void test_driver_gives_a_running_vm_a_folder_and_takes_it_again(void **state)
+{
+    struct fixture *f = *state;
+    scoped(error_done) struct error err = ERROR_INIT;
+    pid_t pid;
+
+    start_with_virtiofsd(f);
+    for (int i = 0; i < 3; i++) {
+        assert_works(add_mount(f, "/mnt", &err), &err);
+        wait_for(f, "added");
+        assert_true(f->ops->mount_has(f->driver, f->tag));
+        pid = server_pid(f);
+        assert_true(process_alive(pid));
+        assert_works(f->ops->mount_remove(f->driver, f->tag, &err), &err);
+        wait_for(f, "removed");
+        assert_false(f->ops->mount_has(f->driver, f->tag));
+        assert_int_equal(server_pid(f), 0);
+        assert_int_equal(process_wait(pid, DEADLINE_MS), 0);
+    }
+    assert_fails(f->ops->mount_remove(f->driver, f->tag, &err), &err, ENOENT, "no device");
+}
+
+static void test_driver_undoes_a_folder_that_qemu_refuses(void **state)
+{
+    static const char *const commands[] = {"chardev-add", "device_add"};
+    struct fixture *f = *state;
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        setenv("FAKE_QEMU_REFUSE", commands[i], 1);
+        start_with_virtiofsd(f);
+        assert_works(add_mount(f, "/mnt", &err), &err);
+        wait_for(f, "refused");
+        assert_non_null(strstr(f->reason, "It is refused"));
+        assert_false(f->ops->mount_has(f->driver, f->tag));
+        assert_int_equal(server_pid(f), 0);
+        assert_works(f->ops->kill(f->driver, &err), &err);
+        wait_for(f, "ended");
+        f->ops->close(f->driver);
+        f->driver = NULL;
+        setenv("PATH", f->path, 1);
+        free(steal(f->path));
+    }
+}
+
+static void test_driver_says_when_no_port_is_left(void **state)
+{
+    struct fixture *f = *state;
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    start_with_virtiofsd(f);
+    for (int i = 0; i < 4; i++) {
+        scoped(free) char *point = xasprintf("/mnt/%d", i);
+
+        assert_works(add_mount(f, point, &err), &err);
+        wait_for(f, "added");
+    }
+    assert_fails(add_mount(f, "/mnt/more", &err), &err, ENOSPC, "all 4 ports");
+    assert_works(f->ops->mount_remove(f->driver, f->tag, &err), &err);
+    wait_for(f, "removed");
+    assert_works(add_mount(f, "/mnt/more", &err), &err);
+    wait_for(f, "added");
+}
+
+static void test_driver_watches_the_servers_that_another_has_started(void **state)
+{
+    struct fixture *f = *state;
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    start_with_virtiofsd(f);
+    assert_works(add_mount(f, "/mnt/a", &err), &err);
+    wait_for(f, "added");
+    assert_works(add_mount(f, "/mnt/b", &err), &err);
+    wait_for(f, "added");
+    f->ops->close(f->driver);
+    open_driver(f, 0);
+    assert_works(f->ops->attach(f->driver, &err), &err);
+    wait_for(f, "started");
+    assert_true(f->ops->mount_has(f->driver, f->tag));
+    kill(server_pid(f), SIGKILL);
+    wait_for(f, "lost");
+    assert_non_null(strstr(f->reason, "virtiofsd"));
+    assert_false(f->ops->mount_has(f->driver, f->tag));
+    assert_fails(add_mount(f, "/mnt/b", &err), &err, EEXIST, "has ended");
+    assert_works(f->ops->mount_remove(f->driver, f->tag, &err), &err);
+    wait_for(f, "removed");
+    assert_works(add_mount(f, "/mnt/b", &err), &err);
+    wait_for(f, "added");
+}
+
+/* Whatever has its number by then. */
+static void test_driver_tells_of_a_server_that_ended_while_nobody_watched(void **state)
+{
+    struct fixture *f = *state;
+    scoped(error_done) struct error err = ERROR_INIT;
+    scoped(free) char *name = NULL;
+    scoped(free) char *path = NULL;
+    scoped(free) char *text = xasprintf("%d 0 1\n", (int)getpid());
+
+    start_with_virtiofsd(f);
+    assert_works(add_mount(f, "/mnt", &err), &err);
+    wait_for(f, "added");
+    name = xasprintf("virtiofsd-%s.pid", f->tag);
+    path = path_join(f->dir, name);
+    f->ops->close(f->driver);
+    assert_int_equal(file_write_text(path, text, 0600, NULL), 0);
+    open_driver(f, 0);
+    assert_works(f->ops->attach(f->driver, &err), &err);
+    assert_false(f->ops->mount_has(f->driver, f->tag));
+    wait_for(f, "lost");
+}
+
 static void test_driver_takes_over_no_stranger(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +595,11 @@ int main(void)
         driver_test(test_driver_names_a_port_that_is_taken),
         driver_test(test_driver_needs_a_disk),
         driver_test(test_driver_leaves_the_vm_running_and_takes_it_over),
+        driver_test(test_driver_gives_a_running_vm_a_folder_and_takes_it_again),
+        driver_test(test_driver_undoes_a_folder_that_qemu_refuses),
+        driver_test(test_driver_says_when_no_port_is_left),
+        driver_test(test_driver_watches_the_servers_that_another_has_started),
+        driver_test(test_driver_tells_of_a_server_that_ended_while_nobody_watched),
         driver_test(test_driver_takes_over_no_stranger),
         cmocka_unit_test(test_driver_may_be_closed_in_any_callback),
         cmocka_unit_test(test_registry_knows_its_drivers),

@@ -37,6 +37,7 @@ static const struct qemu_arch archs[] = {
      .tcg = tcg_x86,
      .firmware = true,
      .legacy_bios = true,
+     .ports = true,
      PCI_DEVICES,
      .gpu = "virtio-vga"},
     {.name = "aarch64",
@@ -47,6 +48,7 @@ static const struct qemu_arch archs[] = {
      .machine_tcg = "",
      .tcg = tcg_any,
      .firmware = true,
+     .ports = true,
      PCI_DEVICES,
      .gpu = "virtio-gpu"},
     {.name = "armv7l",
@@ -131,10 +133,19 @@ static bool has_display(const struct qemu_args *in)
     return display && *display && !str_eq(display, "none");
 }
 
+int qemu_args_ports(const struct qemu_args *in)
+{
+    const struct qemu_arch *arch = qemu_arch_find(in->config->arch);
+
+    return in->hotplug && arch && arch->ports
+               ? QEMU_SPARE_PORTS + (int)MIN(in->fs_count, QEMU_FS_PORTED)
+               : 0;
+}
+
 /* Programs that serve a device by vhost-user read and write the guest's memory. */
 static bool shares_memory(const struct qemu_args *in)
 {
-    return in->vsock == QEMU_VSOCK_USER || in->fs_count > 0;
+    return in->vsock == QEMU_VSOCK_USER || in->fs_count > 0 || qemu_args_ports(in) > 0;
 }
 
 static void add_machine(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
@@ -356,14 +367,30 @@ int qemu_args_fs_fd(const struct qemu_args *in)
     return in->vsock == QEMU_VSOCK_NONE ? QEMU_FD_VSOCK : QEMU_FD_VSOCK + 1;
 }
 
+/* An empty slot for a device each; those on the board itself can only be filled before the start.
+ */
+static void add_ports(const struct qemu_args *in, struct strv *v)
+{
+    for (int i = 0; i < qemu_args_ports(in); i++) {
+        strv_add(v, "-device");
+        strv_addf(v, "pcie-root-port,id=" QEMU_PORT ",chassis=%d", i, i + 1);
+    }
+}
+
 static void add_virtiofs(const struct qemu_args *in, const struct qemu_arch *arch, struct strv *v)
 {
+    int ports = qemu_args_ports(in);
+
     for (size_t i = 0; i < in->fs_count; i++) {
+        const struct qemu_fs_device *fs = &in->fs[i];
+        scoped(free) char *bus =
+            i < QEMU_FS_PORTED && ports ? xasprintf(",bus=" QEMU_PORT, (int)i) : xstrdup("");
+
         strv_add(v, "-chardev");
-        strv_addf(v, "socket,id=char-fs%zu,fd=%d", i, qemu_args_fs_fd(in) + (int)i);
+        strv_addf(v, "socket,id=" QEMU_FS_CHARDEV ",fd=%d", fs->tag, qemu_args_fs_fd(in) + (int)i);
         strv_add(v, "-device");
-        strv_addf(v, "%s,chardev=char-fs%zu,tag=%s,queue-size=%d", arch->fs, i, in->fs[i].tag,
-                  in->fs[i].queue_size);
+        strv_addf(v, "%s,id=" QEMU_FS_DEVICE "%s,chardev=" QEMU_FS_CHARDEV ",tag=%s,queue-size=%d",
+                  arch->fs, fs->tag, bus, fs->tag, fs->tag, fs->queue_size);
     }
 }
 
@@ -388,6 +415,7 @@ int qemu_args_build(const struct qemu_args *in, struct strv *ret, struct error *
     add_shared_memory(in, ret);
     add_vsock(in, ret);
     add_mounts(in, ret);
+    add_ports(in, ret);
     add_virtiofs(in, arch, ret);
     strv_add(ret, "-name");
     strv_addf(ret, "lima-%s", in->config->instance);

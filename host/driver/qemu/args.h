@@ -28,6 +28,7 @@ struct qemu_arch {
     const char *const *tcg;  /* arguments that tcg adds, NULL-terminated */
     bool firmware;           /* pflash images */
     bool legacy_bios;        /* works without them */
+    bool ports;              /* devices can be added behind ports of PCI Express */
     const char *blk, *net, *rng, *scsi, *serial_bus, *gpu, *fs;
     int serial_ports; /* max_ports of serial_bus */
 };
@@ -44,8 +45,18 @@ enum {
     QEMU_FD_VSOCK = 6, /* where there is one: vhost, or a socket to its program */
 };
 
-/* A folder that a program serves by vhost-user. */
-#define QEMU_FS_MAX 32
+/*
+ * A folder that a program serves by vhost-user. The first QEMU_FS_PORTED are behind ports, from
+ * which they can be taken; QEMU_SPARE_PORTS more are for those that come later.
+ */
+#define QEMU_FS_MAX      32
+#define QEMU_FS_PORTED   4
+#define QEMU_SPARE_PORTS 4
+#define QEMU_PORTS_MAX   (QEMU_FS_PORTED + QEMU_SPARE_PORTS)
+/* What QMP calls the things of a port and of a folder. */
+#define QEMU_PORT       "port%d"
+#define QEMU_FS_DEVICE  "fs-%s" /* the tag */
+#define QEMU_FS_CHARDEV "char-%s"
 
 struct qemu_fs_device {
     const char *tag;
@@ -77,8 +88,11 @@ struct qemu_args {
     unsigned vsock_cid;              /* the kernel's */
     const struct qemu_fs_device *fs; /* their sockets are from qemu_args_fs_fd() on */
     size_t fs_count;
+    bool hotplug; /* reserve ports, where the machine can */
 };
 
+/* How many ports @in's machine has; 0: nothing can be added to it. */
+int qemu_args_ports(const struct qemu_args *in);
 /* Number of the socket of the first of @in's fs in the child. */
 int qemu_args_fs_fd(const struct qemu_args *in);
 /*

@@ -20,69 +20,17 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
-#include "driver/qemu/accel.h"
-#include "driver/qemu/args.h"
-#include "driver/qemu/caps.h"
-#include "driver/qemu/firmware.h"
+#include "driver/qemu/driver_internal.h"
 #include "driver/qemu/host.h"
-#include "driver/qemu/qmp.h"
-#include "driver/qemu/tail.h"
 #include "driver/qemu/validate.h"
-#include "driver/qemu/virtiofs.h"
-#include "driver/qemu/vsock.h"
 #include "instance/layout.h"
-#include "instance/mac.h"
 #include "util/file.h"
 #include "util/path.h"
 #include "util/process.h"
 
-#define BACKLOG          64
-#define CMDLINE_MAX      4096
 #define TERM_PATIENCE_MS 3000 /* from SIGTERM, at which QEMU flushes its disks, to SIGKILL */
 
-enum state {
-    STATE_IDLE,
-    STATE_LAUNCHED,
-    STATE_RUNNING,
-    STATE_GONE,
-};
-
-struct driver {
-    struct loop *loop;
-    const struct config *config;
-    char *dir;
-    int ssh_port;
-    const struct driver_events *events;
-    void *events_arg;
-
-    char *binary;
-    struct strv extra; /* words of the user, in front */
-    struct qemu_caps *caps;
-    struct qemu_accel_choice accel;
-
-    enum state state;
-    pid_t pid;
-    struct loop_child *child;
-    struct loop_timer *kill_timer;
-    struct qmp *qmp;
-    struct qemu_vsock *vsock;       /* NULL: none */
-    struct qemu_virtiofs *virtiofs; /* the same */
-    struct tail *tail;
-    bool end_wanted;        /* by shutdown() or kill() */
-    bool guest_powered_off; /* by itself or because it was asked */
-    int port_open;          /* as last told upwards; -1: nothing yet */
-    bool listening, closed; /* closed while on_qemu_exit() listens: it frees the rest */
-    char *qmp_failure;      /* why QMP ended before the VM ran */
-};
-
-/* The listening sockets, in the order of their numbers in the child. */
-static const char *const socket_names[QEMU_FD_COUNT] = {
-    [QEMU_FD_QMP - 3] = LAYOUT_QMP_SOCK,
-    [QEMU_FD_SERIAL - 3] = LAYOUT_SERIAL_SOCK,
-    [QEMU_FD_AGENT - 3] = LAYOUT_GUEST_PORT,
-};
-
-static char *file_of(const struct driver *driver, const char *name)
+char *qemu_driver_file(const struct driver *driver, const char *name)
 {
     return path_join(driver->dir, name);
 }
@@ -91,6 +39,7 @@ static char *file_of(const struct driver *driver, const char *name)
 static void driver_free(struct driver *driver)
 {
     qemu_vsock_free(driver->vsock);
+    qemu_hotplug_free(driver->hotplug);
     qemu_virtiofs_free(driver->virtiofs);
     qemu_caps_free(driver->caps);
     strv_done(&driver->extra);
@@ -106,14 +55,13 @@ static void driver_free(struct driver *driver)
 static const char *const runtime_names[] = {LAYOUT_QMP_SOCK, LAYOUT_SERIAL_SOCK, LAYOUT_GUEST_PORT,
                                             LAYOUT_VSOCK_DEVICE, LAYOUT_VSOCK_SOCK};
 
-/* What only a running VM has. */
-static void remove_runtime_files(const struct driver *driver)
+void qemu_driver_clean(const struct driver *driver)
 {
-    scoped(free) char *pidfile = file_of(driver, LAYOUT_QEMU_PID);
+    scoped(free) char *pidfile = qemu_driver_file(driver, LAYOUT_QEMU_PID);
 
     unlink(pidfile);
     for (size_t i = 0; i < ARRAY_LEN(runtime_names); i++) {
-        scoped(free) char *path = file_of(driver, runtime_names[i]);
+        scoped(free) char *path = qemu_driver_file(driver, runtime_names[i]);
 
         unlink(path);
     }
@@ -122,7 +70,7 @@ static void remove_runtime_files(const struct driver *driver)
 /* @status is -1 for a process that we attached to. Caller frees. */
 static char *end_reason(const struct driver *driver, int status)
 {
-    scoped(free) char *log_path = file_of(driver, LAYOUT_QEMU_LOG);
+    scoped(free) char *log_path = qemu_driver_file(driver, LAYOUT_QEMU_LOG);
     scoped(free) char *how =
         status == -1 ? xstrdup("an unknown status") : process_status_text(status);
     scoped(free) char *words = qemu_log_tail(log_path);
@@ -165,14 +113,15 @@ static void on_qemu_exit(pid_t pid, int status, void *arg)
         return;
     }
     reason = end_reason(driver, status);
+    qemu_hotplug_free(steal(driver->hotplug)); /* before QMP, whose calls it has */
     expected = driver->end_wanted || (driver->guest_powered_off && (status == 0 || status == -1));
     qmp_free(driver->qmp);
     driver->qmp = NULL;
     loop_timer_set(driver->kill_timer, -1);
     driver->state = STATE_GONE;
     qemu_vsock_free(steal(driver->vsock));
-    qemu_virtiofs_free(steal(driver->virtiofs));
-    remove_runtime_files(driver);
+    qemu_virtiofs_clean(driver->virtiofs);
+    qemu_driver_clean(driver);
     driver->events->exited(expected, reason, driver->events_arg);
 }
 
@@ -292,12 +241,15 @@ static const struct {
 
 static void on_qmp_event(const char *name, jv data, void *arg)
 {
+    struct driver *driver = arg;
+
     for (size_t i = 0; i < ARRAY_LEN(qmp_event_handlers); i++) {
         if (str_eq(qmp_event_handlers[i].name, name)) {
             qmp_event_handlers[i].handle(arg, data);
             return;
         }
     }
+    qemu_hotplug_event(driver->hotplug, driver->qmp, name, data);
 }
 
 /* QMP ends with the process, whose exit tells all; before the VM runs its end is a failure. */
@@ -327,6 +279,81 @@ static void on_console_text(const char *text, size_t len, void *arg)
     driver->events->console(text, len, driver->events_arg);
 }
 
+int qemu_driver_follow(struct driver *driver, int *take_qmp_fd, bool from_end, struct error *err)
+{
+    scoped(free) char *serial = qemu_driver_file(driver, LAYOUT_SERIAL_LOG);
+    int r;
+
+    r = tail_new(driver->loop, serial, from_end, on_console_text, driver, &driver->tail, err);
+    if (r < 0) {
+        return r;
+    }
+    r = loop_child_new(driver->loop, driver->pid, on_qemu_exit, driver, &driver->child, err);
+    if (r < 0) {
+        return r;
+    }
+    driver->qmp = qmp_new(driver->loop, steal_fd(take_qmp_fd), &qmp_events, driver);
+    driver->state = STATE_LAUNCHED;
+    return 0;
+}
+
+/* --- folders by virtiofs --- */
+
+static void on_mount_lost(const char *tag, const char *reason, void *arg)
+{
+    struct driver *driver = arg;
+
+    if (driver->state == STATE_RUNNING && !driver->end_wanted && !driver->guest_powered_off) {
+        driver->events->mount_lost(tag, reason, driver->events_arg);
+    }
+}
+
+static void on_mount_added(const char *tag, const char *why, void *arg)
+{
+    struct driver *driver = arg;
+
+    driver->events->mount_added(tag, why, driver->events_arg);
+}
+
+static void on_mount_removed(const char *tag, const char *why, void *arg)
+{
+    struct driver *driver = arg;
+
+    driver->events->mount_removed(tag, why, driver->events_arg);
+}
+
+static const struct qemu_hotplug_events hotplug_events = {
+    .added = on_mount_added,
+    .removed = on_mount_removed,
+};
+
+static int driver_mount_add(struct driver *driver, const struct config_mount *mount,
+                            struct error *err)
+{
+    if (driver->state != STATE_RUNNING) {
+        return error_set(err, ENOTCONN, "QEMU does not listen to commands");
+    }
+    return qemu_hotplug_add(driver->hotplug, driver->qmp, mount, err);
+}
+
+static int driver_mount_remove(struct driver *driver, const char *tag, struct error *err)
+{
+    if (driver->state != STATE_RUNNING) {
+        return error_set(err, ENOTCONN, "QEMU does not listen to commands");
+    }
+    return qemu_hotplug_remove(driver->hotplug, driver->qmp, tag, err);
+}
+
+static bool driver_mount_has(const struct driver *driver, const char *tag)
+{
+    const struct qemu_virtiofs_server *server = NULL;
+
+    do {
+        server = qemu_virtiofs_next(driver->virtiofs, server);
+    } while (server && !str_eq(server->tag, tag));
+    return server && !server->ended;
+}
+
 /* --- opening --- */
 
 static void driver_close(struct driver *driver)
@@ -334,6 +361,7 @@ static void driver_close(struct driver *driver)
     if (!driver) {
         return;
     }
+    qemu_hotplug_free(steal(driver->hotplug));
     qmp_free(driver->qmp);
     tail_free(driver->tail);
     loop_child_free(driver->child);
@@ -362,6 +390,8 @@ static int driver_open(struct loop *loop, const struct driver_options *options,
     driver->events_arg = events_arg;
     driver->port_open = -1;
     driver->kill_timer = loop_timer_new(loop, on_kill_time, driver);
+    driver->virtiofs = qemu_virtiofs_new(loop, driver->dir, on_mount_lost, driver);
+    driver->hotplug = qemu_hotplug_new(loop, driver->virtiofs, &hotplug_events, driver);
     driver->accel = qemu_accel_choose(&facts, options->config->arch, options->accel);
     r = qemu_binary_find(options->config->arch, &driver->binary, &driver->extra, err);
     if (r < 0) {
@@ -373,274 +403,6 @@ static int driver_open(struct loop *loop, const struct driver_options *options,
     }
     *ret = steal(driver);
     return 0;
-}
-
-/* --- start --- */
-
-/* io_uring where both QEMU and the kernel let us, else QEMU's default, which is threads. */
-static const char *choose_aio(const struct driver *driver)
-{
-    return strv_contains(&driver->caps->aios, "io_uring") && qemu_io_uring_works() ? "io_uring"
-                                                                                   : "";
-}
-
-static int read_cmdline(const char *path, char **ret, struct error *err)
-{
-    scoped(buf_done) struct buf text = BUF_INIT;
-    int r = file_exists(path) ? file_read(path, CMDLINE_MAX, &text, err) : 0;
-
-    if (r < 0) {
-        return r;
-    }
-    *ret = str_trim(buf_str(&text));
-    return 0;
-}
-
-static int build_argv(struct driver *driver, struct strv *argv, struct error *err)
-{
-    scoped(free) char *disk = file_of(driver, LAYOUT_DISK), *iso = file_of(driver, LAYOUT_ISO);
-    scoped(free) char *kernel = file_of(driver, LAYOUT_KERNEL);
-    scoped(free) char *initrd = file_of(driver, LAYOUT_INITRD);
-    scoped(free) char *cmdline_path = file_of(driver, LAYOUT_KERNEL_CMD);
-    scoped(free) char *cmdline = NULL;
-    scoped(free) char *mac = instance_mac(driver->dir);
-    scoped(qemu_firmware_done) struct qemu_firmware fw = {0};
-    size_t fs_count;
-    struct qemu_args in = {
-        .config = driver->config,
-        .dir = driver->dir,
-        .accel = driver->accel.name,
-        .cpu = qemu_accel_cpu_model(driver->accel.name, driver->config->cpu_type),
-        .aio = choose_aio(driver),
-        .mac = mac,
-        .ssh_port = driver->ssh_port,
-        .has_iso = file_exists(iso),
-        .has_kernel = file_exists(kernel),
-        .has_initrd = file_exists(initrd),
-        .vsock = qemu_vsock_kind(driver->vsock),
-        .vsock_cid = qemu_vsock_cid(driver->vsock),
-        .fs = qemu_virtiofs_devices(driver->virtiofs, &fs_count),
-    };
-    int r = qemu_disk_format(disk, &in.disk_format, err);
-
-    in.fs_count = fs_count;
-    if (r == 0) {
-        r = read_cmdline(cmdline_path, &cmdline, err);
-    }
-    if (r == 0 && !in.has_kernel && !driver->config->legacy_bios) {
-        r = qemu_firmware_prepare(driver->config->arch, driver->binary, driver->dir, &fw, err);
-    }
-    if (r < 0) {
-        return r;
-    }
-    in.kernel_cmdline = cmdline;
-    in.firmware_code = fw.code;
-    in.firmware_code_writable = fw.code_writable;
-    in.firmware_vars = fw.vars;
-    strv_add(argv, driver->binary);
-    strv_extend(argv, &driver->extra);
-    return qemu_args_build(&in, argv, err);
-}
-
-static void close_sockets(int *fds)
-{
-    for (size_t i = 0; i < QEMU_FD_COUNT; i++) {
-        fd_close(fds[i]);
-        fds[i] = -1;
-    }
-}
-
-static int open_sockets(const struct driver *driver, int *ret_fds, struct error *err)
-{
-    for (size_t i = 0; i < QEMU_FD_COUNT; i++) {
-        scoped(free) char *path = file_of(driver, socket_names[i]);
-        int r = file_listen_unix(path, BACKLOG, &ret_fds[i], err);
-
-        if (r < 0) {
-            return r;
-        }
-    }
-    return 0;
-}
-
-/* An empty file, also for its reader who may come before its writer. */
-static int create_log(const struct driver *driver, const char *name, int *ret_fd, struct error *err)
-{
-    scoped(free) char *path = file_of(driver, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-
-    if (fd < 0) {
-        return error_errno(err, errno, "creating '%s'", path);
-    }
-    *ret_fd = fd;
-    return 0;
-}
-
-static int connect_qmp(const struct driver *driver, int *ret_fd, struct error *err)
-{
-    scoped(free) char *path = file_of(driver, LAYOUT_QMP_SOCK);
-    int r = file_connect_unix(path, ret_fd, err);
-
-    if (r == 0) {
-        fd_set_nonblock(*ret_fd);
-    }
-    return r;
-}
-
-/* Watches the process and talks to it. */
-static int follow(struct driver *driver, int *take_qmp_fd, bool from_end, struct error *err)
-{
-    scoped(free) char *serial = file_of(driver, LAYOUT_SERIAL_LOG);
-    int r;
-
-    r = tail_new(driver->loop, serial, from_end, on_console_text, driver, &driver->tail, err);
-    if (r < 0) {
-        return r;
-    }
-    r = loop_child_new(driver->loop, driver->pid, on_qemu_exit, driver, &driver->child, err);
-    if (r < 0) {
-        return r;
-    }
-    driver->qmp = qmp_new(driver->loop, steal_fd(take_qmp_fd), &qmp_events, driver);
-    driver->state = STATE_LAUNCHED;
-    return 0;
-}
-
-static int spawn(struct driver *driver, const struct strv *argv, const int *fds, struct error *err)
-{
-    struct process_options options = PROCESS_OPTIONS_INIT;
-    scoped(fd_close) int log_fd = -1, serial_fd = -1;
-    int pass[QEMU_FD_COUNT + 1 + QEMU_FS_MAX];
-    size_t fs_count;
-    int r = create_log(driver, LAYOUT_QEMU_LOG, &log_fd, err);
-
-    if (r == 0) {
-        r = create_log(driver, LAYOUT_SERIAL_LOG, &serial_fd, err);
-    }
-    if (r < 0) {
-        return r;
-    }
-    options.stdout_fd = log_fd;
-    options.stderr_fd = log_fd;
-    memcpy(pass, fds, QEMU_FD_COUNT * sizeof(*fds));
-    options.pass_fds = pass;
-    options.pass_count = QEMU_FD_COUNT;
-    if (driver->vsock) {
-        pass[options.pass_count++] = qemu_vsock_fd(driver->vsock);
-    }
-    qemu_virtiofs_devices(driver->virtiofs, &fs_count);
-    for (size_t i = 0; i < fs_count; i++) {
-        pass[options.pass_count++] = qemu_virtiofs_fd(driver->virtiofs, i);
-    }
-    options.new_session = true;
-    r = process_start(strv_argv(argv), &options, &driver->pid, err);
-    qemu_vsock_passed(driver->vsock);
-    qemu_virtiofs_passed(driver->virtiofs);
-    return r;
-}
-
-/* A process that could not be followed is not left behind. */
-static void abandon(struct driver *driver)
-{
-    kill(driver->pid, SIGKILL);
-    loop_child_free(steal(driver->child));
-    tail_free(steal(driver->tail));
-    waitpid(driver->pid, NULL, 0);
-}
-
-static void on_mount_lost(const char *tag, const char *reason, void *arg)
-{
-    struct driver *driver = arg;
-
-    if (driver->state == STATE_RUNNING) {
-        driver->events->mount_lost(tag, reason, driver->events_arg);
-    }
-}
-
-static int launch(struct driver *driver, int *fds, struct error *err)
-{
-    scoped(strv_done) struct strv argv = STRV_INIT;
-    scoped(fd_close) int qmp_fd = -1;
-    int r;
-
-    driver->vsock = qemu_vsock_start(driver->loop, driver->dir, driver->caps,
-                                     qemu_arch_find(driver->config->arch));
-    driver->virtiofs =
-        qemu_virtiofs_start(driver->loop, driver->config, driver->dir, on_mount_lost, driver);
-    r = build_argv(driver, &argv, err);
-    if (r == 0) {
-        r = open_sockets(driver, fds, err);
-    }
-    if (r == 0) { /* before QEMU runs, which may end at once and take its socket along */
-        r = connect_qmp(driver, &qmp_fd, err);
-    }
-    if (r == 0) {
-        r = spawn(driver, &argv, fds, err);
-    }
-    close_sockets(fds);
-    if (r < 0) {
-        return r;
-    }
-    r = follow(driver, &qmp_fd, false, err);
-    if (r < 0) {
-        abandon(driver);
-    }
-    return r;
-}
-
-static int driver_start(struct driver *driver, struct error *err)
-{
-    int fds[QEMU_FD_COUNT] = {-1, -1, -1};
-    int r;
-
-    r = qemu_validate_caps(driver->config, driver->accel.name, driver->caps, err);
-    if (r == 0 && driver->ssh_port > 0) {
-        r = qemu_port_check(driver->ssh_port, err);
-    }
-    if (r < 0) {
-        return r;
-    }
-    r = launch(driver, fds, err);
-    if (r < 0) {
-        qemu_vsock_free(steal(driver->vsock));
-        qemu_virtiofs_free(steal(driver->virtiofs));
-        remove_runtime_files(driver);
-    }
-    return r;
-}
-
-/* --- attach --- */
-
-/* True when process @pid is the QEMU of this instance: its -pidfile is ours. @ret_args: all of it.
- */
-static bool is_our_qemu(pid_t pid, const char *pidfile, struct strv *ret_args)
-{
-    if (qemu_process_args(pid, ret_args, NULL) < 0) {
-        return false;
-    }
-    for (size_t i = 0; i + 1 < ret_args->len; i++) {
-        if (str_eq(ret_args->items[i], "-pidfile") && str_eq(ret_args->items[i + 1], pidfile)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int driver_attach(struct driver *driver, struct error *err)
-{
-    scoped(free) char *pidfile = file_of(driver, LAYOUT_QEMU_PID);
-    pid_t pid = process_read_pidfile(pidfile);
-    scoped(strv_done) struct strv args = STRV_INIT;
-    scoped(fd_close) int qmp_fd = -1;
-    int r;
-
-    if (pid == 0 || !is_our_qemu(pid, pidfile, &args)) {
-        return error_set(err, ESRCH, "no QEMU runs for this instance");
-    }
-    driver->vsock = qemu_vsock_attach(&args);
-    driver->pid = pid;
-    r = connect_qmp(driver, &qmp_fd, err);
-    return r < 0 ? r : follow(driver, &qmp_fd, true, err);
 }
 
 /* --- running --- */
@@ -677,7 +439,7 @@ static int driver_kill(struct driver *driver, struct error *err)
 
 static int driver_guest_connect(struct driver *driver, int *ret_fd, struct error *err)
 {
-    scoped(free) char *path = file_of(driver, LAYOUT_GUEST_PORT);
+    scoped(free) char *path = qemu_driver_file(driver, LAYOUT_GUEST_PORT);
     int r = file_connect_unix(path, ret_fd, err); /* the backlog is larger than our need */
 
     if (r == 0) {
@@ -703,11 +465,14 @@ const struct driver_ops qemu_driver_ops = {
     .describe = qemu_describe,
     .open = driver_open,
     .close = driver_close,
-    .start = driver_start,
-    .attach = driver_attach,
+    .start = qemu_driver_start,
+    .attach = qemu_driver_attach,
     .shutdown = driver_shutdown,
     .kill = driver_kill,
     .guest_connect = driver_guest_connect,
     .vsock_connect = driver_vsock_connect,
+    .mount_add = driver_mount_add,
+    .mount_remove = driver_mount_remove,
+    .mount_has = driver_mount_has,
     .pid = driver_pid,
 };

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "driver/qemu/virtiofs.h"
 
+#include <assert.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <jv.h>
 #include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -21,6 +26,8 @@
 #define PROGRAM    "virtiofsd"
 #define HELP_MS    5000
 #define QUEUE_SIZE 1024
+#define RECORD_MAX 128
+#define LATER_MS   200
 
 /* What one is like, from what it says of itself. */
 struct program {
@@ -31,19 +38,28 @@ struct program {
 };
 
 struct server {
+    struct qemu_virtiofs_server public; /* first: found by it */
     struct qemu_virtiofs *virtiofs;
+    struct server *next;
     char *tag;
     int fd; /* connected to it; -1: QEMU has it */
-    struct loop_child *child;
+    pid_t pid;
+    struct loop_child *child; /* NULL: it has ended */
+    struct loop_timer *later; /* on_server_later() */
+    bool connected;           /* QEMU is or was: it ends by itself when that ends */
+    bool removed;             /* only its end is awaited */
 };
 
 struct qemu_virtiofs {
     struct loop *loop;
+    char *dir;
     qemu_virtiofs_ended_fn *ended;
     void *arg;
-    struct server servers[QEMU_FS_MAX];
+    bool searched;
+    struct program program; /* its path is NULL: there is none that works */
+    struct server *servers; /* in the order in which they were started */
     struct qemu_fs_device devices[QEMU_FS_MAX];
-    size_t count;
+    size_t device_count;
 };
 
 /* --- which program --- */
@@ -125,13 +141,6 @@ static bool has_namespaces(void)
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static void program_done(struct program *program)
-{
-    free(program->path);
-}
-
-SCOPED_VAL(struct program, program_done)
-
 static bool learn(struct program *program, struct error *err)
 {
     const char *const argv[] = {program->path, "--help", NULL};
@@ -153,26 +162,123 @@ static bool learn(struct program *program, struct error *err)
         error_hint(err, "Install the virtiofsd of https://virtio-fs.gitlab.io.");
         return false;
     }
-    if (strcmp(program->sandbox, "none") == 0) {
-        log_warn("this host allows no namespaces: '%s' runs without a sandbox, ignoring",
-                 program->path);
-    }
     return true;
+}
+
+/* Once. */
+int qemu_virtiofs_search(struct qemu_virtiofs *virtiofs, struct error *err)
+{
+    struct program *program = &virtiofs->program;
+
+    if (!virtiofs->searched) {
+        virtiofs->searched = true;
+        program->path = find_program();
+        if (program->path && !learn(program, err)) {
+            free(steal(program->path));
+            return -err->code;
+        }
+    }
+    return program->path
+               ? 0
+               : error_set(err, ENOENT, "there is no '" PROGRAM "' on this host that works here");
 }
 
 /* --- one server --- */
 
+static char *file_of(const struct qemu_virtiofs *virtiofs, const char *format, const char *tag)
+{
+    scoped(buf_done) struct buf name = BUF_INIT;
+
+    buf_printf(&name, format, tag);
+    return path_join(virtiofs->dir, buf_str(&name));
+}
+
+static void server_free(struct server *server)
+{
+    struct server **link = &server->virtiofs->servers;
+
+    while (*link != server) {
+        link = &(*link)->next;
+    }
+    *link = server->next;
+    fd_close(server->fd);
+    loop_child_free(server->child);
+    loop_timer_free(server->later);
+    free(server->tag);
+    free(server);
+}
+
+static struct server *server_new(struct qemu_virtiofs *virtiofs, const char *tag, int port)
+{
+    struct server *server = xnew(struct server);
+    struct server **link = &virtiofs->servers;
+
+    while (*link) {
+        link = &(*link)->next;
+    }
+    *server = (struct server){.virtiofs = virtiofs, .tag = xstrdup(tag), .fd = -1};
+    server->public = (struct qemu_virtiofs_server){.tag = server->tag, .port = port};
+    *link = server;
+    return server;
+}
+
+static struct server *find(const struct qemu_virtiofs *virtiofs, const char *tag)
+{
+    struct server *server = virtiofs->servers;
+
+    while (server && (server->removed || strcmp(server->tag, tag) != 0)) {
+        server = server->next;
+    }
+    return server;
+}
+
+static void tell_ended(const struct server *server, const char *how)
+{
+    struct qemu_virtiofs *virtiofs = server->virtiofs;
+    scoped(free) char *reason =
+        xasprintf("%s (process %d) ended: %s", PROGRAM, (int)server->pid, how);
+
+    virtiofs->ended(server->tag, reason, virtiofs->arg);
+}
+
+/* How one that is not our child has ended is not known: the VM's end would be heard by now. */
+static void on_server_later(void *arg)
+{
+    tell_ended(arg, "without saying how");
+}
+
 static void on_server_exit(pid_t pid, int status, void *arg)
 {
     struct server *server = arg;
-    struct qemu_virtiofs *virtiofs = server->virtiofs;
-    scoped(free) char *how = process_status_text(status);
-    scoped(free) char *reason = xasprintf("%s (process %d) ended: %s", PROGRAM, (int)pid, how);
 
     loop_child_free(steal(server->child));
-    if (status != 0) { /* else QEMU has disconnected */
-        virtiofs->ended(server->tag, reason, virtiofs->arg);
+    server->public.ended = true;
+    if (server->removed) {
+        server_free(server);
+    } else if (status == -1) {
+        loop_timer_set(server->later, LATER_MS);
+    } else if (status != 0) { /* else QEMU has disconnected */
+        scoped(free) char *how = process_status_text(status);
+
+        tell_ended(server, how);
     }
+}
+
+static int watch(struct server *server, struct error *err)
+{
+    server->later = loop_timer_new(server->virtiofs->loop, on_server_later, server);
+    return loop_child_new(server->virtiofs->loop, server->pid, on_server_exit, server,
+                          &server->child, err);
+}
+
+/* "PID PORT START": the process, where its device is, and when the process began. */
+static int record(const struct server *server, struct error *err)
+{
+    scoped(free) char *path = file_of(server->virtiofs, LAYOUT_VIRTIOFS_PID, server->tag);
+    scoped(free) char *text = xasprintf("%d %d %llu\n", (int)server->pid, server->public.port,
+                                        process_start_time(server->pid));
+
+    return file_write(path, text, strlen(text), 0600, err);
 }
 
 static int spawn(const struct program *program, const struct config_mount *mount, int listen_fd,
@@ -198,45 +304,67 @@ static int spawn(const struct program *program, const struct config_mount *mount
     return process_start(program->rust ? rust : old, &options, ret_pid, err);
 }
 
-/* The socket is made here, so it can be connected to before the program has even begun. */
-static int serve(struct qemu_virtiofs *virtiofs, const struct program *program,
-                 const struct config_mount *mount, const char *dir, struct error *err)
+static int open_source(const struct program *program, const struct config_mount *mount,
+                       struct error *err)
 {
-    size_t index = virtiofs->count;
-    struct server *server = &virtiofs->servers[index];
-    scoped(free) char *name = xasprintf(LAYOUT_VIRTIOFS_SOCK, (int)index);
-    scoped(free) char *path = path_join(dir, name);
-    scoped(free) char *log_path = path_join(dir, LAYOUT_VIRTIOFS_LOG);
-    scoped(fd_close) int listen_fd = -1;
-    scoped(fd_close) int fd = -1;
-    scoped(fd_close) int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    pid_t pid;
-    int r;
-
     if (!mount->writable && !program->read_only) {
         return error_set(err, EROFS, "'%s' cannot share a folder read-only", program->path);
     }
-    if (!file_exists(mount->location)) {
-        r = file_mkdirs(mount->location, 0755, err);
-        if (r < 0) {
-            return r;
-        }
+    if (strcmp(program->sandbox, "none") == 0) {
+        log_warn("this host allows no namespaces: '%s' runs without a sandbox, ignoring",
+                 program->path);
     }
-    r = file_listen_unix(path, 1, &listen_fd, err);
-    r = r < 0 ? r : file_connect_unix(path, &fd, err);
-    unlink(path);
-    r = r < 0 ? r : spawn(program, mount, listen_fd, log_fd, &pid, err);
-    if (r < 0) {
-        return r;
-    }
-    *server = (struct server){.virtiofs = virtiofs, .tag = mount_tag(mount), .fd = steal_fd(&fd)};
-    virtiofs->devices[index] = (struct qemu_fs_device){
-        .tag = server->tag, .queue_size = mount->queue_size ? mount->queue_size : QUEUE_SIZE};
-    virtiofs->count++;
-    return loop_child_new(virtiofs->loop, pid, on_server_exit, server, &server->child, err);
+    return file_exists(mount->location) ? 0 : file_mkdirs(mount->location, 0755, err);
 }
 
-/* --- all of a VM --- */
+/* The socket is made here, so it can be connected to before the program has even begun. */
+static int serve(struct qemu_virtiofs *virtiofs, const struct config_mount *mount, int port,
+                 bool connect, struct server **ret, struct error *err)
+{
+    const struct program *program = &virtiofs->program;
+    scoped(free) char *tag = mount_tag(mount);
+    scoped(free) char *path = file_of(virtiofs, LAYOUT_VIRTIOFS_SOCK, tag);
+    scoped(free) char *log_path = path_join(virtiofs->dir, LAYOUT_VIRTIOFS_LOG);
+    scoped(fd_close) int listen_fd = -1;
+    scoped(fd_close) int fd = -1;
+    scoped(fd_close) int log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    struct server *server;
+    pid_t pid;
+    int r = open_source(program, mount, err);
+
+    r = r < 0 ? r : file_listen_unix(path, 1, &listen_fd, err);
+    if (connect) {
+        r = r < 0 ? r : file_connect_unix(path, &fd, err);
+        unlink(path);
+    }
+    r = r < 0 ? r : spawn(program, mount, listen_fd, log_fd, &pid, err);
+    if (r < 0) {
+        unlink(path);
+        return r;
+    }
+    server = server_new(virtiofs, tag, port);
+    server->fd = steal_fd(&fd);
+    server->connected = connect;
+    server->pid = pid;
+    r = record(server, err);
+    r = r < 0 ? r : watch(server, err);
+    if (r < 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        unlink(path);
+        server_free(server);
+        return r;
+    }
+    *ret = server;
+    return 0;
+}
+
+static int queue_size(const struct config_mount *mount)
+{
+    return mount->queue_size ? mount->queue_size : QUEUE_SIZE;
+}
+
+/* --- with the VM --- */
 
 static bool is_wanted(const struct config *config, size_t index)
 {
@@ -253,67 +381,211 @@ static bool any_wanted(const struct config *config)
     return false;
 }
 
-struct qemu_virtiofs *qemu_virtiofs_start(struct loop *loop, const struct config *config,
-                                          const char *dir, qemu_virtiofs_ended_fn *ended, void *arg)
+static void start_one(struct qemu_virtiofs *virtiofs, const struct config_mount *mount)
 {
-    scoped(program_done) struct program program = {0};
     scoped(error_done) struct error err = ERROR_INIT;
-    struct qemu_virtiofs *virtiofs;
+    size_t index = virtiofs->device_count;
+    struct server *server;
 
-    if (!any_wanted(config)) {
-        return NULL;
-    }
-    program.path = find_program();
-    if (!program.path || !learn(&program, &err)) {
-        log_warn("no folder is shared by virtiofs: %s, ignoring",
-                 program.path ? error_text(&err) : "there is no '" PROGRAM "' on this host");
-        return NULL;
-    }
-    virtiofs = xnew(struct qemu_virtiofs);
-    *virtiofs = (struct qemu_virtiofs){.loop = loop, .ended = ended, .arg = arg};
-    for (size_t i = 0; i < config->mount_count && virtiofs->count < QEMU_FS_MAX; i++) {
-        scoped(error_done) struct error why = ERROR_INIT;
-
-        if (is_wanted(config, i) && serve(virtiofs, &program, &config->mounts[i], dir, &why) < 0) {
-            log_error_of(LOG_LEVEL_WARN, &why, "'%s' is not shared by virtiofs, ignoring",
-                         config->mounts[i].location);
-        }
-    }
-    if (!virtiofs->count) {
-        qemu_virtiofs_free(virtiofs);
-        return NULL;
-    }
-    return virtiofs;
-}
-
-void qemu_virtiofs_free(struct qemu_virtiofs *virtiofs)
-{
-    if (!virtiofs) {
+    if (serve(virtiofs, mount, index < QEMU_FS_PORTED ? (int)index : -1, true, &server, &err) < 0) {
+        log_error_of(LOG_LEVEL_WARN, &err, "'%s' is not shared by virtiofs, ignoring",
+                     mount->location);
         return;
     }
-    for (size_t i = 0; i < virtiofs->count; i++) {
-        fd_close(virtiofs->servers[i].fd);
-        loop_child_free(virtiofs->servers[i].child);
-        free(virtiofs->servers[i].tag);
+    virtiofs->devices[virtiofs->device_count++] =
+        (struct qemu_fs_device){.tag = server->tag, .queue_size = queue_size(mount)};
+}
+
+void qemu_virtiofs_start(struct qemu_virtiofs *virtiofs, const struct config *config,
+                         bool *ret_usable)
+{
+    scoped(error_done) struct error err = ERROR_INIT;
+    int r = qemu_virtiofs_search(virtiofs, &err);
+
+    *ret_usable = r == 0;
+    if (r < 0 && any_wanted(config)) {
+        log_error_of(LOG_LEVEL_WARN, &err, "no folder is shared by virtiofs, ignoring");
     }
-    free(virtiofs);
+    for (size_t i = 0; r == 0 && i < config->mount_count; i++) {
+        if (is_wanted(config, i) && virtiofs->device_count < QEMU_FS_MAX) {
+            start_one(virtiofs, &config->mounts[i]);
+        }
+    }
 }
 
 const struct qemu_fs_device *qemu_virtiofs_devices(const struct qemu_virtiofs *virtiofs,
                                                    size_t *ret_count)
 {
-    *ret_count = virtiofs ? virtiofs->count : 0;
-    return virtiofs ? virtiofs->devices : NULL;
+    *ret_count = virtiofs->device_count;
+    return virtiofs->devices;
 }
 
 int qemu_virtiofs_fd(const struct qemu_virtiofs *virtiofs, size_t index)
 {
-    return virtiofs->servers[index].fd;
+    return find(virtiofs, virtiofs->devices[index].tag)->fd;
 }
 
 void qemu_virtiofs_passed(struct qemu_virtiofs *virtiofs)
 {
-    for (size_t i = 0; virtiofs && i < virtiofs->count; i++) {
-        fd_close(steal_fd(&virtiofs->servers[i].fd));
+    for (struct server *server = virtiofs->servers; server; server = server->next) {
+        fd_close(steal_fd(&server->fd));
+    }
+}
+
+/* --- of an earlier host agent --- */
+
+/* The tag in the name of a record; caller frees. NULL: it is another file. */
+static char *tag_of_record(const char *name)
+{
+    static const char start[] = LAYOUT_VIRTIOFS_PID;
+    size_t head = strcspn(start, "%"), tail = strlen(start) - head - 2, len = strlen(name);
+
+    return len > head + tail && strncmp(name, start, head) == 0 &&
+                   strcmp(name + len - tail, start + head + 2) == 0
+               ? xstrndup(name + head, len - head - tail)
+               : NULL;
+}
+
+/* Of a process that has ended the record is still that of its device. */
+static void take_over(struct qemu_virtiofs *virtiofs, const char *tag)
+{
+    scoped(free) char *path = file_of(virtiofs, LAYOUT_VIRTIOFS_PID, tag);
+    scoped(buf_done) struct buf text = BUF_INIT;
+    struct server *server;
+    unsigned long long began;
+    int pid, port;
+
+    if (file_read(path, RECORD_MAX, &text, NULL) < 0 ||
+        sscanf(buf_str(&text), "%d %d %llu", &pid, &port, &began) != 3 || pid <= 0 || port < -1 ||
+        port >= QEMU_PORTS_MAX) {
+        log_warn("'%s' says nothing of a " PROGRAM ", ignoring it", path);
+        return;
+    }
+    server = server_new(virtiofs, tag, port);
+    server->pid = pid;
+    server->connected = true;
+    if (watch(server, NULL) < 0 || process_start_time(pid) != began) {
+        loop_child_free(steal(server->child)); /* another process has its number by now */
+        server->public.ended = true;
+        loop_timer_set(server->later, LATER_MS);
+    }
+}
+
+void qemu_virtiofs_attach(struct qemu_virtiofs *virtiofs)
+{
+    DIR *dir = opendir(virtiofs->dir);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        scoped(free) char *tag = tag_of_record(entry->d_name);
+
+        if (tag) {
+            take_over(virtiofs, tag);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+/* --- later --- */
+
+const struct qemu_virtiofs_server *qemu_virtiofs_next(const struct qemu_virtiofs *virtiofs,
+                                                      const struct qemu_virtiofs_server *from)
+{
+    const struct server *server = from ? ((const struct server *)from)->next : virtiofs->servers;
+
+    static_assert(offsetof(struct server, public) == 0, "found by it");
+    while (server && server->removed) {
+        server = server->next;
+    }
+    return server ? &server->public : NULL;
+}
+
+int qemu_virtiofs_add(struct qemu_virtiofs *virtiofs, const struct config_mount *mount, int port,
+                      int *ret_queue_size, char **ret_path, struct error *err)
+{
+    struct server *server;
+    int r = qemu_virtiofs_search(virtiofs, err);
+
+    r = r < 0 ? r : serve(virtiofs, mount, port, false, &server, err);
+    if (r < 0) {
+        return r;
+    }
+    *ret_queue_size = queue_size(mount);
+    *ret_path = file_of(virtiofs, LAYOUT_VIRTIOFS_SOCK, server->tag);
+    return 0;
+}
+
+static void unlink_file(const struct qemu_virtiofs *virtiofs, const char *format, const char *tag)
+{
+    scoped(free) char *path = file_of(virtiofs, format, tag);
+
+    unlink(path);
+}
+
+void qemu_virtiofs_added(struct qemu_virtiofs *virtiofs, const char *tag)
+{
+    find(virtiofs, tag)->connected = true;
+    unlink_file(virtiofs, LAYOUT_VIRTIOFS_SOCK, tag);
+}
+
+static void end(struct server *server)
+{
+    unlink_file(server->virtiofs, LAYOUT_VIRTIOFS_SOCK, server->tag);
+    unlink_file(server->virtiofs, LAYOUT_VIRTIOFS_PID, server->tag);
+    fd_close(steal_fd(&server->fd));
+    loop_timer_set(server->later, -1);
+    if (!server->child) {
+        server_free(server);
+        return;
+    }
+    server->removed = true;
+    if (!server->connected) { /* it would wait for that for ever */
+        loop_child_kill(server->child, SIGTERM);
+    }
+}
+
+void qemu_virtiofs_remove(struct qemu_virtiofs *virtiofs, const char *tag)
+{
+    struct server *server = find(virtiofs, tag);
+
+    if (server) {
+        end(server);
+    }
+}
+
+void qemu_virtiofs_clean(struct qemu_virtiofs *virtiofs)
+{
+    for (struct server *server = virtiofs->servers, *next; server; server = next) {
+        next = server->next;
+        if (!server->removed) {
+            end(server);
+        }
+    }
+    virtiofs->device_count = 0;
+}
+
+struct qemu_virtiofs *qemu_virtiofs_new(struct loop *loop, const char *dir,
+                                        qemu_virtiofs_ended_fn *ended, void *arg)
+{
+    struct qemu_virtiofs *virtiofs = xnew(struct qemu_virtiofs);
+
+    virtiofs->loop = loop;
+    virtiofs->dir = xstrdup(dir);
+    virtiofs->ended = ended;
+    virtiofs->arg = arg;
+    return virtiofs;
+}
+
+void qemu_virtiofs_free(struct qemu_virtiofs *virtiofs)
+{
+    if (virtiofs) {
+        while (virtiofs->servers) {
+            server_free(virtiofs->servers);
+        }
+        free(virtiofs->program.path);
+        free(virtiofs->dir);
+        free(virtiofs);
     }
 }
