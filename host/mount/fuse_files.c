@@ -58,7 +58,7 @@ static int set_owner(struct fuse_job *job, int fd, const struct fuse_setattr_in 
     owner.uid = in->valid & FATTR_UID ? in->uid : owner.uid;
     owner.gid = in->valid & FATTR_GID ? in->gid : owner.gid;
     if (owner.uid == server->uid && owner.gid == server->gid && !owner.type) {
-        r = owners_unset(owners, fd, "");
+        r = owners_unset(owners, fd, "", st.st.st_mode);
     } else {
         r = owners_set(owners, fd, "", owner.type ? S_IFREG : st.st.st_mode, &owner);
     }

@@ -129,12 +129,12 @@ int owners_set(struct owners *owners, int dir_fd, const char *name, mode_t mode,
     return 0;
 }
 
-int owners_unset(struct owners *owners, int dir_fd, const char *name)
+int owners_unset(struct owners *owners, int dir_fd, const char *name, mode_t mode)
 {
     char path[PATH_LEN];
     int r;
 
-    if (!owners->any) {
+    if (!owners->any || !can_have(mode)) {
         return 0;
     }
     r = path_of(dir_fd, name, path) ? lremovexattr(path, OWNERS_ATTRIBUTE)

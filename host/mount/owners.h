@@ -43,4 +43,4 @@ bool owners_get(const struct owners *owners, int dir_fd, const char *name, mode_
 int owners_set(struct owners *owners, int dir_fd, const char *name, mode_t mode,
                const struct owner *owner);
 /* It is the default one again. */
-int owners_unset(struct owners *owners, int dir_fd, const char *name);
+int owners_unset(struct owners *owners, int dir_fd, const char *name, mode_t mode);

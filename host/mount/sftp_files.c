@@ -75,6 +75,9 @@ int sftp_serve_open(struct sftp_job *job)
     if (open_changes(asked) && !tree_writable(job->server->tree)) {
         return -EROFS;
     }
+    if (sftp_is_full(job->server)) { /* before anything is made, or truncated */
+        return -EMFILE;
+    }
     fd = asked & SFTP_OPEN_CREAT ? create_file(job, flags) : open_file(job, flags);
     if (fd < 0) {
         return fd;
@@ -182,7 +185,7 @@ static int set_owner(struct sftp_server *server, int fd, const struct sftp_attrs
     owner.uid = attrs->uid == NOBODY ? owner.uid : attrs->uid;
     owner.gid = attrs->gid == NOBODY ? owner.gid : attrs->gid;
     if (owner.uid == server->uid && owner.gid == server->gid && !owner.type) {
-        r = owners_unset(server->owners, fd, "");
+        r = owners_unset(server->owners, fd, "", st.st_mode);
     } else {
         r = owners_set(server->owners, fd, "", st.st_mode, &owner);
     }

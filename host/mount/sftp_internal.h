@@ -44,6 +44,8 @@ typedef int sftp_serve_fn(struct sftp_job *job);
 
 /* ---- sftp_server.c ---- */
 
+/* No more can be open. */
+bool sftp_is_full(const struct sftp_server *server);
 /* Takes @take_fd, or @take_dir, and answers with its handle. -EMFILE. */
 int sftp_open_handle(struct sftp_job *job, int take_fd, DIR *take_dir);
 /* NULL: the guest made it up, or has closed it. */

@@ -38,6 +38,11 @@ static struct sftp_handle *free_place(struct sftp_server *server)
     return &server->handles[server->used++];
 }
 
+bool sftp_is_full(const struct sftp_server *server)
+{
+    return server->open == SFTP_HANDLES_MAX;
+}
+
 int sftp_open_handle(struct sftp_job *job, int take_fd, DIR *take_dir)
 {
     struct sftp_server *server = job->server;

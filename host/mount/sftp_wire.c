@@ -334,6 +334,7 @@ static enum sftp_status status_of(int error)
     case 0:
         return SFTP_OK;
     case -ENOENT:
+    case -ENOTDIR: /* a folder that the guest knows is a file by now */
         return SFTP_NO_SUCH_FILE;
     case -EACCES:
     case -EPERM:

@@ -74,8 +74,8 @@ static void test_an_owner_is_kept_until_it_is_unset(void **state)
     assert_int_equal(got.uid, 999);
     assert_int_equal(got.gid, 4294967294u);
     assert_int_equal(got.type, 0);
-    assert_int_equal(owners_unset(later, world->fd, "file"), 0);
-    assert_int_equal(owners_unset(later, world->fd, "file"), 0);
+    assert_int_equal(owners_unset(later, world->fd, "file", S_IFREG), 0);
+    assert_int_equal(owners_unset(later, world->fd, "file", S_IFREG), 0);
     assert_false(owners_get(later, world->fd, "file", S_IFREG, &got));
 }
 
@@ -88,7 +88,7 @@ static void test_a_descriptor_does_as_well_as_a_name(void **state)
     assert_int_equal(owners_set(world->owners, fd, "", S_IFREG, &somebody), 0);
     assert_true(owners_get(world->owners, world->fd, "file", S_IFREG, &got));
     assert_true(owners_get(world->owners, fd, "", S_IFREG, &got));
-    assert_int_equal(owners_unset(world->owners, fd, ""), 0);
+    assert_int_equal(owners_unset(world->owners, fd, "", S_IFREG), 0);
     assert_false(owners_get(world->owners, fd, "", S_IFREG, &got));
 }
 
