@@ -709,9 +709,6 @@ void mounts_free(struct mounts *mounts)
 void mounts_hand_over(struct mounts *mounts)
 {
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->sshfs) {
-            sshfs_look(mount->sshfs);
-        }
         if (mount->fuse && mount->state == STATE_MOUNTED) {
             keep(mount, keep_for_exec);
         }

@@ -203,6 +203,15 @@ bool mounts_is_served(const struct mount *mount)
     return mount->type == CONFIG_MOUNT_AGENT || mount->type == CONFIG_MOUNT_REVERSE_SSHFS;
 }
 
+void mounts_check_carriers(struct mount *mount)
+{
+    bool followed = mount->follow || mount->type != CONFIG_MOUNT_REVERSE_SSHFS;
+
+    if (mounts_is_served(mount) && (!mount->join || !followed)) {
+        loop_timer_set(mount->again, RESTART_MS);
+    }
+}
+
 /* See peer_follow_fn. */
 static void on_followed(int r, const char *text, void *arg)
 {
@@ -234,6 +243,7 @@ static void follow(struct mount *mount)
     if (mount->follow) {
         loop_timer_set(mount->again, ANSWER_MS);
     } else {
+        drop_carriers(mount);
         mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
     }
 }
@@ -483,14 +493,11 @@ static bool step(struct mount *mount)
 {
     switch (mount->state) {
     case MOUNTS_STATE_WAITING:
-        if (mount->swapping) {
-            return true;
-        }
         if (mount->type == CONFIG_MOUNT_REVERSE_SSHFS &&
             !peer_has(mount->mounts->options.peer, FEATURE_SSHFS)) {
             mounts_fall_back(mount, "the guest agent is of a version without it");
         }
-        if (mounts_need_device(mount)) {
+        if (mount->swapping || mounts_need_device(mount)) {
             return true;
         }
         if (mounts_is_served(mount) && !mount->server) {

@@ -225,6 +225,7 @@ static void on_unmount_answer(int r, const char *text, const struct peer_mounted
         if (mount->watch) {
             mount_watch_start(mount->watch);
         }
+        mounts_check_carriers(mount);
         mounts_refuse(exchange, -r, text ? text : strerror(-r));
         return;
     }

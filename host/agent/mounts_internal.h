@@ -70,6 +70,8 @@ struct mounts {
 
 struct mount *mounts_add(struct mounts *mounts, const struct config_mount *config, bool temporary);
 void mounts_free_one(struct mount *mount);
+/* It is not removed after all: what was lost meanwhile comes again, as if it were lost now. */
+void mounts_check_carriers(struct mount *mount);
 /* Does what can be done next. Mounts that fail while they are added are freed. */
 void mounts_step(struct mounts *mounts);
 
