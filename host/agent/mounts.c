@@ -243,7 +243,7 @@ static void follow(struct mount *mount)
     if (mount->follow) {
         loop_timer_set(mount->again, ANSWER_MS);
     } else {
-        drop_carriers(mount);
+        mounts_drop_carriers(mount);
         mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
     }
 }

@@ -37,11 +37,13 @@ start_again() {
 }
 
 SHARED=$TMP/shared
+DEVICES=$TMP/devices # apart: a touch there is a change of attributes to a mount by the agent
 SEEN="/home/tester.guest/shared folder"
 
 write_template() {
-    mkdir -p "$SHARED"
+    mkdir -p "$SHARED" "$DEVICES"
     echo "from the host" >"$SHARED/file"
+    echo "from the host" >"$DEVICES/file"
     cat >"$TMP/a.yaml" <<YAML
 images:
 - location: image:debian-12
@@ -57,11 +59,11 @@ mounts:
 - location: "$TMP/shared"
   mountPoint: /mnt/by-9p
   type: 9p
-- location: "$TMP/shared"
+- location: "$TMP/devices"
   mountPoint: /mnt/by-9p-writable
   type: 9p
   writable: true
-- location: "$TMP/shared"
+- location: "$TMP/devices"
   mountPoint: /mnt/by-virtiofs
   type: virtiofs
   writable: true
@@ -278,10 +280,10 @@ test_folders_of_the_host_are_mounted_before_the_scripts_run() {
     guest sh -c 'echo "from the guest" >"$1/new"' sh "$SEEN"
     [ "$(cat "$SHARED/new")" = "from the guest" ]
     [ "$(guest cat /mnt/by-virtiofs/file)" = "from the host" ]
-    guest sudo cp /mnt/by-virtiofs/new /mnt/by-virtiofs/newer
-    [ "$(cat "$SHARED/newer")" = "from the guest" ]
-    [ "$(guest cat /mnt/by-sshfs/newer)" = "from the guest" ]
-    guest cp /mnt/by-sshfs/newer /mnt/by-sshfs/newest
+    guest sudo sh -c 'echo "from the guest" >/mnt/by-virtiofs/new'
+    [ "$(cat "$DEVICES/new")" = "from the guest" ]
+    [ "$(guest cat /mnt/by-sshfs/new)" = "from the guest" ]
+    guest cp /mnt/by-sshfs/new /mnt/by-sshfs/newest
     [ "$(cat "$SHARED/newest")" = "from the guest" ]
     guest grep -q "/mnt/by-sshfs fuse.sshfs" /proc/mounts
     echo changed >"$SHARED/file"
@@ -312,8 +314,8 @@ test_watchers_of_devices_see_a_touch() {
 
     guest grep -q '/mnt/by-virtiofs virtiofs' /proc/mounts && tops="$tops /mnt/by-virtiofs"
     cp "$here/mounts_touches.py" "$SHARED/"
-    mkdir -p "$SHARED/touched/old/folder"
-    echo one >"$SHARED/touched/old/folder/file"
+    mkdir -p "$DEVICES/touched/old/folder"
+    echo one >"$DEVICES/touched/old/folder/file"
     for top in $tops; do
         guest sudo python3 -u "$SEEN/mounts_touches.py" "$top/touched" >"$TMP/touches.${top##*/}" &
         pids="$pids $!"
@@ -321,24 +323,24 @@ test_watchers_of_devices_see_a_touch() {
     for top in $tops; do
         wait_line "$TMP/touches.${top##*/}" "^watching" 30
     done
-    echo two >>"$SHARED/touched/old/folder/file"
-    mtime=$(stat -c %y "$SHARED/touched/old/folder/file")
+    echo two >>"$DEVICES/touched/old/folder/file"
+    mtime=$(stat -c %y "$DEVICES/touched/old/folder/file")
     for top in $tops; do
         wait_line "$TMP/touches.${top##*/}" "^ATTRIB old/folder/file" 10
     done
-    mkdir -p "$SHARED/touched/new/folder"
+    mkdir -p "$DEVICES/touched/new/folder"
     for top in $tops; do
         wait_line "$TMP/touches.${top##*/}" "^watching new/folder" 10
     done
-    echo one >"$SHARED/touched/new/folder/file"
+    echo one >"$DEVICES/touched/new/folder/file"
     for top in $tops; do
         wait_line "$TMP/touches.${top##*/}" "^ATTRIB new/folder/file" 10
     done
-    touch "$SHARED/touched/end"
+    touch "$DEVICES/touched/end"
     # shellcheck disable=SC2086
     wait $pids
     # Neither the time nor anything else has come back.
-    [ "$(stat -c %y "$SHARED/touched/old/folder/file")" = "$mtime" ]
+    [ "$(stat -c %y "$DEVICES/touched/old/folder/file")" = "$mtime" ]
     for top in $tops; do
         [ "$(grep -c '^ATTRIB old/folder/file' "$TMP/touches.${top##*/}")" -eq 1 ]
     done
@@ -672,6 +674,9 @@ run_tests \
     test_nobody_in_the_guest_reaches_a_control_interface \
     test_folders_of_the_host_are_mounted_before_the_scripts_run \
     test_the_mounted_folder_is_a_file_system \
+    test_watchers_of_devices_see_a_touch \
+    test_a_folder_by_virtiofs_comes_and_goes_while_the_machine_runs \
+    test_a_virtiofsd_that_dies_is_replaced_and_forgotten \
     test_watchers_in_the_guest_see_what_the_host_does \
     test_a_program_that_writes_notices_no_death \
     test_a_mount_is_there_within_half_a_second_and_goes_without_a_trace \
