@@ -17,7 +17,6 @@
 #include "files.h"
 #include "mountdevice.h"
 
-#define FUSE_TYPE     "fuse.lima"
 #define READ_AHEAD    "1024" /* KiB: what one answer holds */
 #define MOUNTINFO_MAX (1u << 20)
 #define LINKS_MAX     40 /* as the kernel has it */
@@ -177,13 +176,6 @@ static int walk_to(struct walk *walk, const char *path)
     return r;
 }
 
-int mountpoint_make(const char *path)
-{
-    scoped(walk_done) struct walk walk = {.parent_fd = -1, .fd = -1};
-
-    return walk_to(&walk, path) < 0 ? fail("making", path) : 0;
-}
-
 /* --- the table of mounts --- */
 
 /*
@@ -211,7 +203,7 @@ bool mountpoint_exists(const char *source)
 {
     char device[32];
 
-    return find_device(FUSE_TYPE, source, device, sizeof(device));
+    return find_device(MOUNTPOINT_FUSE, source, device, sizeof(device));
 }
 
 /* "\\040" is a space, as proc(5) has it. */
@@ -269,17 +261,17 @@ bool mountpoint_find_type(const char *type, const char *source, dev_t *ret_devic
 
 bool mountpoint_find(const char *source, dev_t *ret_device)
 {
-    return mountpoint_find_type(FUSE_TYPE, source, ret_device);
+    return mountpoint_find_type(MOUNTPOINT_FUSE, source, ret_device);
 }
 
 /* A hint to the kernel; without it all works, in smaller pieces. */
-static void read_ahead(const char *source)
+static void read_ahead(const struct mountpoint *point)
 {
     char device[32];
     scoped(free) char *name = NULL;
     scoped(fd_close) int fd = -1;
 
-    if (!find_device(FUSE_TYPE, source, device, sizeof(device))) {
+    if (!find_device(point->type, point->source, device, sizeof(device))) {
         return;
     }
     name = xasprintf("/sys/class/bdi/%s/read_ahead_kb", device);
@@ -314,7 +306,7 @@ static int mount_fuse(const struct mountpoint *point, const struct walk *walk, c
     bool apart = point->read_only && point->replays; /* the mount alone is, not the file system */
     unsigned long flags = MS_NOSUID | MS_NODEV | (point->read_only && !apart ? MS_RDONLY : 0);
 
-    if (mount(point->source, path, FUSE_TYPE, flags, options) < 0) {
+    if (mount(point->source, path, point->type, flags, options) < 0) {
         return fail("mounting at", point->path);
     }
     if (apart &&
@@ -322,7 +314,7 @@ static int mount_fuse(const struct mountpoint *point, const struct walk *walk, c
                       : make_read_only(walk, flags)) < 0) {
         return fail("making read-only", point->path);
     }
-    read_ahead(point->source);
+    read_ahead(point);
     return 0;
 }
 

@@ -8,9 +8,12 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#define MOUNTPOINT_FUSE "fuse.lima" /* type of a mount that this program serves */
+
 struct mountpoint {
-    const char *source, *path, *type, *options;
-    int fuse_fd; /* -1: not FUSE */
+    const char *source, *path, *type;
+    const char *options; /* of those with a device */
+    int fuse_fd;         /* -1: not FUSE */
     bool read_only;
     bool replays;     /* read-only, but for replay_open() */
     bool replaces;    /* what is mounted there goes first, whoever uses it */
@@ -29,11 +32,6 @@ bool mountpoint_find(const char *source, dev_t *ret_device);
 /* The same of another type of file system. */
 bool mountpoint_find_type(const char *type, const char *source, dev_t *ret_device);
 
-/*
- * Makes the folder @path and those above it, each the property of the owner of the one it is made
- * in. For a child: prints what went wrong; an exit status, 0 when the folder is there.
- */
-int mountpoint_make(const char *path);
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */
 int mountpoint_mount(void *arg);
 int mountpoint_unmount(void *arg);

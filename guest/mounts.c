@@ -319,6 +319,7 @@ static const char *type_of(const lima_guest_v1_MountRequest *request)
 {
     return request->kind == lima_guest_v1_MountRequest_Kind_VIRTIOFS ? "virtiofs"
            : request->kind == lima_guest_v1_MountRequest_Kind_SSHFS  ? SSHFS_TYPE
+           : request->kind == lima_guest_v1_MountRequest_Kind_AGENT  ? MOUNTPOINT_FUSE
                                                                      : "9p";
 }
 
@@ -409,16 +410,17 @@ static int begin_sshfs(struct mounts *mounts, const struct rpc_call *call,
                        struct error *err)
 {
     struct mount *mount = mount_new(mounts, request->tag, path);
-    const struct sshfs_options options = {.children = mounts->options.children,
-                                          .tunnels = mounts->options.tunnels,
-                                          .source = mount->tag,
-                                          .path = mount->path,
-                                          .options = request->options,
-                                          .read_only = !request->writable,
-                                          .replaces = replaces ||
-                                                      mountpoint_is(SSHFS_TYPE, request->tag, path),
-                                          .ended = on_sshfs_ended,
-                                          .arg = mount};
+    dev_t device;
+    const struct sshfs_options options = {
+        .children = mounts->options.children,
+        .tunnels = mounts->options.tunnels,
+        .source = mount->tag,
+        .path = mount->path,
+        .options = request->options,
+        .read_only = !request->writable,
+        .replaces = replaces || mountpoint_find_type(SSHFS_TYPE, request->tag, &device),
+        .ended = on_sshfs_ended,
+        .arg = mount};
     int r = sshfs_start(&options, &mount->sshfs, err);
 
     if (r < 0) {
@@ -655,9 +657,6 @@ static void on_table_changed(int fd, short revents, void *arg)
     struct mounts *mounts = arg;
 
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->sshfs) {
-            sshfs_look(mount->sshfs);
-        }
         if (mount->fuse && mount->state == STATE_MOUNTED && fuse_is_held(mount->fuse) &&
             !mountpoint_exists(mount->tag)) {
             fuse_let_go(mount->fuse);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   STARTING  the program runs; the mount is not in the kernel's table yet
- *   MOUNTED   it is
+ *   STARTING  it is mounted, and the program runs, but serves nothing yet
+ *   MOUNTED   it does
  *   ENDED     the program has ended; kept until somebody has asked how
  */
 #include "sshfs.h"
@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -23,6 +24,7 @@
 
 #define PROGRAM_MAX (4 << 20) /* bytes of the program */
 #define WORDS_MAX   256
+#define SERVES      "lima: mounted\n" /* among the words of the child */
 
 static const char *const programs[] = {"/usr/bin/sshfs", "/usr/local/bin/sshfs", "/bin/sshfs"};
 
@@ -67,35 +69,87 @@ static bool program_knows(const char *program, const char *option)
 
 static char *options_of(const struct sshfs *sshfs)
 {
-    bool version3 = program_knows(sshfs->program, "dir_cache=no");
     bool contains = program_knows(sshfs->program, "no_contain_symlinks");
     bool uncached = strstr(sshfs->more, "cache=no") != NULL;
     bool follows = strstr(sshfs->more, "follow_symlinks") != NULL;
 
     /* "slave" is what older ones call "passive": no ssh, but our descriptors. */
-    return xasprintf("slave,fsname=%s,allow_other,default_permissions,nosuid,nodev%s%s%s%s",
-                     sshfs->options.source, sshfs->options.read_only ? ",ro" : "",
-                     uncached ? (version3 ? ",dir_cache=no" : ",cache=no") : "",
+    return xasprintf("slave%s%s%s", uncached ? ",dir_cache=no" : "",
                      follows ? ",follow_symlinks" : "", contains ? ",no_contain_symlinks" : "");
 }
 
+static void _noreturn_ exec_program(const struct sshfs *sshfs, int fuse_fd)
+{
+    scoped(free) char *options = options_of(sshfs);
+    scoped(free) char *mounted = xasprintf("/dev/fd/%d", fuse_fd);
+
+    dup2(sshfs->program_fd, STDIN_FILENO);
+    dup2(sshfs->program_fd, STDOUT_FILENO);
+    fcntl(fuse_fd, F_SETFD, 0);
+    execl(sshfs->program, sshfs->program, ":/", mounted, "-f", "-o", options, NULL);
+    _exit(errno);
+}
+
+/* Has the kernel ask the program for something, which it answers when all else is done. */
+static void tell_when_it_serves(const struct sshfs *sshfs)
+{
+    struct stat st;
+
+    if (stat(sshfs->options.path, &st) == 0) {
+        printf(SERVES);
+        fflush(stdout);
+    }
+}
+
+/*
+ * When the program is gone, so is its mount. Its status, but 0 if and only if it was unmounted
+ * first: what the program makes of a broken connection differs.
+ */
+static int end_program(const struct sshfs *sshfs, pid_t pid)
+{
+    dev_t device;
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (!mountpoint_find_type(SSHFS_TYPE, sshfs->options.source, &device)) {
+        return 0;
+    }
+    umount2(sshfs->options.path, UMOUNT_NOFOLLOW | MNT_DETACH);
+    return WIFSIGNALED(status)   ? 128 + WTERMSIG(status)
+           : WEXITSTATUS(status) ? WEXITSTATUS(status)
+                                 : EIO;
+}
+
+/* Mounts, so that the program needs neither a path nor the right to; then runs and outlives it. */
 static int run_sshfs(void *arg)
 {
     const struct sshfs *sshfs = arg;
-    scoped(free) char *options = options_of(sshfs);
-    int r;
+    struct mountpoint point = {.source = sshfs->options.source,
+                               .path = sshfs->options.path,
+                               .type = SSHFS_TYPE,
+                               .fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC),
+                               .read_only = sshfs->options.read_only,
+                               .replaces = sshfs->options.replaces};
+    int r = point.fuse_fd < 0 ? errno : mountpoint_mount(&point);
+    pid_t pid;
 
-    if (sshfs->options.replaces) {
-        umount2(sshfs->options.path, UMOUNT_NOFOLLOW | MNT_DETACH);
-    }
-    r = mountpoint_make(sshfs->options.path);
     if (r) {
         return r;
     }
-    dup2(sshfs->program_fd, STDIN_FILENO);
-    dup2(sshfs->program_fd, STDOUT_FILENO);
-    execl(sshfs->program, sshfs->program, ":/", sshfs->options.path, "-f", "-o", options, NULL);
-    return errno;
+    pid = fork();
+    if (pid == 0) {
+        exec_program(sshfs, point.fuse_fd);
+    }
+    r = errno;
+    close(point.fuse_fd); /* the program's alone: the mount must not outlive that */
+    close(sshfs->program_fd);
+    if (pid < 0) {
+        umount2(sshfs->options.path, UMOUNT_NOFOLLOW | MNT_DETACH);
+        return r;
+    }
+    tell_when_it_serves(sshfs);
+    return end_program(sshfs, pid);
 }
 
 /* --- who follows --- */
@@ -131,7 +185,7 @@ static void tell_mounted(struct sshfs *sshfs)
     }
 }
 
-/* How it went. The program ends with 0 when it was unmounted. */
+/* How it went: see end_program(). */
 static void tell_ended(struct sshfs *sshfs, bool was_mounted)
 {
     struct mux_stream *follower = steal(sshfs->follower);
@@ -142,16 +196,6 @@ static void tell_ended(struct sshfs *sshfs, bool was_mounted)
         mux_stream_reset(follower, MUX_RESET_CONNECTION);
     } else {
         rpc_end(follower, NULL, NULL);
-    }
-}
-
-void sshfs_look(struct sshfs *sshfs)
-{
-    if (sshfs->state == STATE_STARTING &&
-        mountpoint_is(SSHFS_TYPE, sshfs->options.source, sshfs->options.path)) {
-        sshfs->state = STATE_MOUNTED;
-        log_info("'%s' is mounted, from the host by sshfs", sshfs->options.path);
-        tell_mounted(sshfs);
     }
 }
 
@@ -178,6 +222,12 @@ static void on_output(const void *data, size_t len, void *arg)
     struct sshfs *sshfs = arg;
 
     (void)buf_put(&sshfs->words, data, MIN(len, WORDS_MAX - sshfs->words.len));
+    if (sshfs->state == STATE_STARTING && strstr(buf_str(&sshfs->words), SERVES)) {
+        sshfs->state = STATE_MOUNTED;
+        buf_truncate(&sshfs->words, 0);
+        log_info("'%s' is mounted, from the host by sshfs", sshfs->options.path);
+        tell_mounted(sshfs);
+    }
 }
 
 static void trim(struct buf *words)
@@ -206,14 +256,17 @@ static void on_exited(int status, void *arg)
     sshfs->options.ended(sshfs->options.arg);
 }
 
-static const char *find_program(void)
+static int find_program(const char **ret, struct error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
         if (access(programs[i], X_OK) == 0) {
-            return programs[i];
+            *ret = programs[i];
+            return program_knows(*ret, "/dev/fd/%u")
+                       ? 0
+                       : error_set(err, ENOTSUP, "'%s' is too old: it mounts only by itself", *ret);
         }
     }
-    return NULL;
+    return error_set(err, ENOENT, "the guest has no sshfs");
 }
 
 static int start_program(struct sshfs *sshfs, struct error *err)
@@ -245,15 +298,13 @@ int sshfs_start(const struct sshfs_options *options, struct sshfs **ret, struct 
     int r;
 
     *sshfs = (struct sshfs){.options = *options,
-                            .program = find_program(),
+
                             .more = xstrdup(options->options),
                             .fd = -1,
                             .program_fd = -1,
                             .words = BUF_INIT_CAP(WORDS_MAX)};
-    if (!sshfs->program) {
-        return error_set(err, ENOENT, "the guest has no sshfs");
-    }
-    r = start_program(sshfs, err);
+    r = find_program(&sshfs->program, err);
+    r = r < 0 ? r : start_program(sshfs, err);
     if (r < 0) {
         return r;
     }

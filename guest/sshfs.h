@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A mount by the guest's own sshfs, which runs as a child of ours: it mounts by itself, and its
- * standard input and output are joined to a stream, at whose other end the host speaks SFTP. It
- * ends with the stream.
+ * A mount by the guest's own sshfs: a child of ours mounts, and has sshfs serve it, whose standard
+ * input and output are joined to a stream, at whose other end the host speaks SFTP. Both end with
+ * the stream, and the mount with them.
  */
 #pragma once
 
@@ -29,15 +29,13 @@ struct sshfs_options { /* borrowed until the end, but for @options */
     void *arg;
 };
 
-/* Starts the program. Errors: ENOENT (the guest has none). */
+/* Starts the program. Errors: ENOENT (the guest has none), ENOTSUP (one before version 3.7). */
 int sshfs_start(const struct sshfs_options *options, struct sshfs **ret, struct error *err);
 /* Kills it, if need be; no ended() comes. NULL is fine. */
 void sshfs_free(struct sshfs *sshfs);
 SCOPED_PTR(struct sshfs, sshfs_free)
 /* To be called once, with a stream that was replied to: SFTP from now on. */
 void sshfs_join(struct sshfs *sshfs, struct mux_stream *stream);
-/* The kernel's table of mounts is another one: looks whether it is mounted by now. */
-void sshfs_look(struct sshfs *sshfs);
 /*
  * The call "Follow": replied to when it is mounted, ended when it is not any more; refused if it
  * never was, reset if the program died. A newer call takes the place of an older one.
