@@ -321,7 +321,7 @@ test_watchers_of_devices_see_a_touch() {
         pids="$pids $!"
     done
     for top in $tops; do
-        wait_line "$TMP/touches.${top##*/}" "^watching" 30
+        wait_line "$TMP/touches.${top##*/}" "^watching old/folder" 30
     done
     echo two >>"$DEVICES/touched/old/folder/file"
     mtime=$(stat -c %y "$DEVICES/touched/old/folder/file")
