@@ -6,6 +6,7 @@
 #include <linux/fuse.h>
 #include <string.h>
 #include <unistd.h>
+#include "ahead.h"
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
@@ -16,6 +17,8 @@
 #define DEVICE     "/dev/fuse"
 #define ANSWER_MAX ((1u << 20) + 4096u)
 #define READS_MAX  64 /* in one go */
+#define HELD_MS    10 /* nobody waits for FORGET: it goes with the next request */
+#define HELD_MAX   64
 
 struct fuse {
     struct fuse_options options;
@@ -26,7 +29,10 @@ struct fuse {
     uint64_t sending;          /* number of the request on its way; 0: none */
     size_t sent;               /* bytes of it */
     uint64_t last;             /* the last one that was sent whole */
-    struct buf in;             /* an answer that is not complete */
+    uint64_t urgent;           /* the last one that is to be sent at once */
+    struct loop_timer *held;   /* for those behind it */
+    struct ahead *ahead;
+    struct buf in; /* an answer that is not complete */
     struct notifier *notifier;
     uint64_t taken; /* notifications that the host has not been told of */
 };
@@ -47,6 +53,13 @@ static void send_ack(struct fuse *fuse)
     }
 }
 
+static bool is_forget(const uint8_t *request)
+{
+    uint32_t opcode = ((const struct fuse_in_header *)request)->opcode;
+
+    return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET;
+}
+
 /* False when the stream takes no more. */
 static bool send_requests(struct fuse *fuse)
 {
@@ -56,6 +69,12 @@ static bool send_requests(struct fuse *fuse)
 
     send_ack(fuse);
     while ((seq = fuselog_next(fuse->log, fuse->last, &data, &len))) {
+        if (seq > fuse->urgent) {
+            if (!loop_timer_active(fuse->held)) {
+                loop_timer_start(fuse->held, HELD_MS);
+            }
+            return true;
+        }
         if (seq != fuse->sending) {
             fuse->sending = seq;
             fuse->sent = 0;
@@ -87,6 +106,35 @@ static void end_stream(struct fuse *fuse)
     }
 }
 
+static void on_held_due(void *arg)
+{
+    struct fuse *fuse = arg;
+    const uint8_t *data;
+    size_t len;
+
+    fuse->urgent = fuselog_newest(fuse->log, &data, &len);
+    if (fuse->stream) {
+        watch_device(fuse, send_requests(fuse));
+    }
+}
+
+/* One that was just read: answered at once, or to be sent. */
+static void take_request(struct fuse *fuse)
+{
+    uint8_t answer[AHEAD_ANSWER_MAX];
+    const uint8_t *data;
+    size_t len;
+    uint64_t seq = fuselog_newest(fuse->log, &data, &len);
+    uint64_t unique = ((const struct fuse_in_header *)data)->unique;
+    size_t n = ahead_answer(fuse->ahead, data, len, answer);
+
+    if (n && write(fuse->fd, answer, n) >= 0) {
+        fuselog_drop(fuse->log, unique);
+    } else if (!is_forget(data) || fuselog_count(fuse->log) > HELD_MAX) {
+        fuse->urgent = seq;
+    }
+}
+
 static void on_device_readable(int fd, short revents, void *arg)
 {
     struct fuse *fuse = arg;
@@ -95,6 +143,9 @@ static void on_device_readable(int fd, short revents, void *arg)
 
     do {
         n = fuselog_read(fuse->log, fd, notifier_pid(fuse->notifier));
+        if (n > 0) {
+            take_request(fuse);
+        }
         n = n == -EINTR || n == -ENOENT ? 0 : n; /* a request that was taken back */
         /* Who works alone asks once at a time: a look for more would cost it time. */
     } while (n >= 0 && ++reads < READS_MAX && fuselog_count(fuse->log) > 1 &&
@@ -117,6 +168,10 @@ static void answer(struct fuse *fuse, const uint8_t *data, size_t len)
     struct fuse_out_header head;
 
     memcpy(&head, data, sizeof(head));
+    if (!head.unique && head.error == LIMA_MOUNT_AHEAD) {
+        ahead_take(fuse->ahead, data, len);
+        return;
+    }
     if (!head.unique) {
         notifier_send(fuse->notifier, data, len);
         return;
@@ -240,6 +295,8 @@ static struct fuse *fuse_with(const struct fuse_options *options, int fd, struct
     fuse->in = BUF_INIT;
     fuse->notifier = notifier_new(options->loop, options->children, fd, fuselog_mount(log),
                                   on_notifications_taken, fuse);
+    fuse->ahead = ahead_new();
+    fuse->held = loop_timer_new(options->loop, on_held_due, fuse);
     fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
     fuse->watch = loop_watch_new(options->loop, fd, 0, on_device_readable, fuse);
     return fuse;
@@ -276,6 +333,8 @@ void fuse_free(struct fuse *fuse)
             mux_stream_reset(fuse->stream, MUX_RESET_CANCEL);
         }
         notifier_free(fuse->notifier);
+        loop_timer_free(fuse->held);
+        ahead_free(fuse->ahead);
         loop_watch_free(fuse->watch);
         fd_close(fuse->fd);
         fuselog_free(fuse->log);
@@ -299,9 +358,23 @@ const struct fuselog_mount *fuse_mount(const struct fuse *fuse)
     return fuselog_mount(fuse->log);
 }
 
+/* Says what we can. Without room for it, it is as if we could not. */
+static void send_hello(struct mux_stream *stream)
+{
+    const struct {
+        struct fuse_in_header head;
+        uint64_t count, can;
+    } hello = {.head = {.len = sizeof(hello), .opcode = LIMA_MOUNT_ACK},
+               .can = LIMA_MOUNT_CAN_AHEAD};
+
+    (void)mux_stream_write_all(stream, &hello, sizeof(hello));
+}
+
 void fuse_attach(struct fuse *fuse, struct mux_stream *stream)
 {
     struct mux_stream *older = fuse->stream;
+    const uint8_t *data;
+    size_t len;
 
     if (older) {
         fuse_detach(fuse);
@@ -309,6 +382,8 @@ void fuse_attach(struct fuse *fuse, struct mux_stream *stream)
     }
     fuse->stream = stream;
     mux_stream_set_ops(stream, &stream_ops, fuse);
+    send_hello(stream);
+    fuse->urgent = fuselog_newest(fuse->log, &data, &len);
     watch_device(fuse, send_requests(fuse));
 }
 
@@ -328,6 +403,8 @@ void fuse_detach(struct fuse *fuse)
     fuse->sending = fuse->last = 0;
     fuse->sent = 0;
     fuse->taken = 0; /* the next connection counts anew */
+    ahead_clear(fuse->ahead);
+    loop_timer_stop(fuse->held);
     buf_done(&fuse->in);
     fuse->in = BUF_INIT;
     watch_device(fuse, false);

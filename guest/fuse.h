@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A mount whose files the host serves: this program holds /dev/fuse itself, and passes the kernel's
- * requests to a stream of the host and its answers back, unchanged. It looks at no more than
- * lengths and numbers. Requests that are not answered when the stream ends are sent again on the
+ * requests to a stream of the host and its answers back, unchanged. Of those it looks at no more
+ * than lengths and numbers, but for the few that the host has answered before they are made
+ * (ahead.h). Requests that are not answered when the stream ends are sent again on the
  * next one, oldest first; programs that wait for them just wait.
  *
  * The host's notifications are given to the kernel by a child process (notifier.h), and the host is

@@ -208,6 +208,14 @@ ssize_t fuselog_read(struct fuselog *log, int fuse_fd, pid_t replayer)
     return n;
 }
 
+static uint64_t show(const struct fuselog *log, size_t at, const uint8_t **ret_data,
+                     size_t *ret_len)
+{
+    *ret_data = data_of(log, log->order[at] & 0xffff);
+    *ret_len = head_of(log, log->order[at] & 0xffff)->len;
+    return log->order[at] >> 16;
+}
+
 uint64_t fuselog_next(const struct fuselog *log, uint64_t after, const uint8_t **ret_data,
                       size_t *ret_len)
 {
@@ -225,9 +233,12 @@ uint64_t fuselog_next(const struct fuselog *log, uint64_t after, const uint8_t *
     if (low == log->used) {
         return 0;
     }
-    *ret_data = data_of(log, log->order[low] & 0xffff);
-    *ret_len = head_of(log, log->order[low] & 0xffff)->len;
-    return log->order[low] >> 16;
+    return show(log, low, ret_data, ret_len);
+}
+
+uint64_t fuselog_newest(const struct fuselog *log, const uint8_t **ret_data, size_t *ret_len)
+{
+    return log->used ? show(log, log->used - 1, ret_data, ret_len) : 0;
 }
 
 bool fuselog_drop(struct fuselog *log, uint64_t unique)

@@ -54,6 +54,8 @@ ssize_t fuselog_read(struct fuselog *log, int fuse_fd, pid_t replayer);
  */
 uint64_t fuselog_next(const struct fuselog *log, uint64_t after, const uint8_t **ret_data,
                       size_t *ret_len);
+/* The youngest of all, as fuselog_next(). */
+uint64_t fuselog_newest(const struct fuselog *log, const uint8_t **ret_data, size_t *ret_len);
 /* The one that @unique names was answered. False: there is none. */
 bool fuselog_drop(struct fuselog *log, uint64_t unique);
 size_t fuselog_count(const struct fuselog *log);

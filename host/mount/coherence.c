@@ -33,6 +33,7 @@ struct closed {
 
 struct coherence {
     struct nodes *nodes;
+    struct ahead *ahead;
     struct watch *watch; /* NULL: none */
     uint32_t short_ms;
     struct node *by_wd[HASH];
@@ -83,7 +84,10 @@ static void unwatch(struct coherence *c, struct node *node, bool gone)
 
 static void on_node_gone(struct node *node, void *arg)
 {
-    unwatch(arg, node, false);
+    struct coherence *c = arg;
+
+    ahead_void(c->ahead, node);
+    unwatch(c, node, false);
 }
 
 static uint32_t hash_name(const char *name) /* FNV-1a */
@@ -107,11 +111,12 @@ static void on_node_closing(struct node *node, void *arg)
     }
 }
 
-struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms)
+struct coherence *coherence_new(struct nodes *nodes, struct ahead *ahead, uint32_t short_ms)
 {
     struct coherence *c = xnew(struct coherence);
 
     c->nodes = nodes;
+    c->ahead = ahead;
     c->short_ms = short_ms;
     c->watch = watch_new(SHARE_PERCENT);
     c->waiting = BUF_INIT_CAP(WAITING_MAX);
@@ -194,6 +199,7 @@ static void resync(struct coherence *c, bool lost)
     }
     c->resync = true;
     c->resync_at = NODES_ROOT;
+    ahead_void_all(c->ahead);
 }
 
 void coherence_restart(struct coherence *c)
@@ -235,12 +241,18 @@ void coherence_look(struct coherence *c, struct node *dir)
     }
     slot = slot_of(c, dir->wd);
     if (*slot) { /* the same folder, known by another node: the younger one is the right one */
+        ahead_void(c->ahead, *slot);
         (*slot)->wd = -1;
         *slot = (*slot)->wd_next;
         slot = slot_of(c, dir->wd);
     }
     dir->wd_next = NULL;
     *slot = dir;
+}
+
+bool coherence_hears(const struct coherence *c, const struct node *dir)
+{
+    return c->short_ms && dir->wd >= 0 && (!dir->parent || dir->parent->wd >= 0);
 }
 
 struct coherence_validity coherence_validity(const struct coherence *c, const struct node *dir,
@@ -281,7 +293,7 @@ static void put(struct coherence *c, const void *data, size_t len)
     }
 }
 
-static void tell_inode(struct coherence *c, const struct node *node, bool content)
+static void tell_inode(struct coherence *c, struct node *node, bool content)
 {
     struct {
         struct fuse_out_header head;
@@ -289,6 +301,7 @@ static void tell_inode(struct coherence *c, const struct node *node, bool conten
     } message = {.head = {.len = sizeof(message), .error = FUSE_NOTIFY_INVAL_INODE},
                  .body = {.ino = node->id, .off = content ? 0 : -1}};
 
+    ahead_void(c->ahead, node);
     put(c, &message, sizeof(message));
 }
 
@@ -526,6 +539,7 @@ static void on_name_event(struct coherence *c, struct node *dir, const struct wa
     bool is_dir = event->is_dir;
     bool prompt = replay && replay_is_prompt(replay);
 
+    ahead_void(c->ahead, dir);
     if (!prompt) {
         tell_entry(c, dir, event->name);
         tell_inode(c, dir, true);

@@ -20,6 +20,7 @@
 
 #include <stdint.h>
 #include "base/buf.h"
+#include "mount/ahead.h"
 #include "mount/nodes.h"
 #include "mount/replay.h"
 
@@ -32,10 +33,10 @@ struct coherence_validity { /* milliseconds */
 };
 
 /*
- * @nodes is borrowed, and tells here what is gone. @short_ms: for what is not watched; 0: nothing
- * is ever to be relied on.
+ * @nodes is borrowed, and tells here what is gone; so is @ahead, in which is voided what changes.
+ * @short_ms: for what is not watched; 0: nothing is ever to be relied on.
  */
-struct coherence *coherence_new(struct nodes *nodes, uint32_t short_ms);
+struct coherence *coherence_new(struct nodes *nodes, struct ahead *ahead, uint32_t short_ms);
 void coherence_free(struct coherence *coherence);
 SCOPED_PTR(struct coherence, coherence_free)
 /* Readable: coherence_run() is due. -1: never. */
@@ -70,6 +71,8 @@ void coherence_look(struct coherence *coherence, struct node *dir);
 struct coherence_validity coherence_validity(const struct coherence *coherence,
                                              const struct node *dir, const struct node *node,
                                              uint64_t nlink);
+/* All that happens in the folder @dir, and to it, is heard of: it may be relied on for long. */
+bool coherence_hears(const struct coherence *coherence, const struct node *dir);
 /* Tells what has happened, by notifications appended to @out. */
 void coherence_run(struct coherence *coherence, struct buf *out);
 /*

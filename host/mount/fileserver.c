@@ -66,15 +66,15 @@ struct fileserver {
 
 /* --- either protocol --- */
 
-static void greet(struct fileserver *fs, const struct mount_preamble *preamble)
+static int greet(struct fileserver *fs, const struct mount_preamble *preamble)
 {
     if (fs->sftp) {
         sftp_server_set_owner(fs->sftp, preamble->uid, preamble->gid);
-        return;
+        return 0;
     }
     fuse_server_set_owner(fs->server, preamble->uid, preamble->gid);
     fuse_server_set_events(fs->server, preamble->events);
-    fuse_server_changed(fs->server, &fs->out);
+    return fuse_server_changed(fs->server, &fs->out);
 }
 
 static int message_len(const struct fileserver *fs)
@@ -131,9 +131,8 @@ static int take_preamble(struct fileserver *fs)
         return -EBADMSG;
     }
     buf_drop(&fs->in, sizeof(preamble));
-    greet(fs, &preamble);
     fs->greeted = true;
-    return 0;
+    return greet(fs, &preamble);
 }
 
 /* The length of the message that is there whole; 0: none is; -EBADMSG. */
@@ -230,12 +229,14 @@ static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
 static void on_files_changed(evutil_socket_t fd, short what, void *arg)
 {
     struct fileserver *fs = arg;
+    int r = fuse_server_changed(fs->server, &fs->out);
 
-    fuse_server_changed(fs->server, &fs->out);
-    if (fs->fd >= 0 && fs->greeted) {
-        on_connection_ready(fs->fd, 0, fs);
-    } else {
+    if (fs->fd < 0 || !fs->greeted) {
         buf_drop(&fs->out, fs->out.len);
+    } else if (r < 0) {
+        disconnect(fs);
+    } else {
+        on_connection_ready(fs->fd, 0, fs);
     }
 }
 

@@ -196,6 +196,9 @@ int fuse_serve_readdir(struct fuse_job *job)
         return r;
     }
     fuse_reply_end(job->out, begin);
+    if (ahead_knows(&job->server->ahead, job->node)) {
+        fuse_say_attr(job->server, job->node); /* it was read by now */
+    }
     return 0;
 }
 
@@ -260,10 +263,44 @@ static void set_sticky(struct fuse_job *job, int dir_fd, mode_t mode)
     }
 }
 
+static bool is_empty(struct fuse_server *server, struct node *dir)
+{
+    int path_fd = nodes_path_fd(server->nodes, dir);
+    scoped(fd_close) int fd = path_fd < 0 ? -1 : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
+    char data[512] __attribute__((aligned(8)));
+    long n;
+
+    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, data, sizeof(data))) >= 0) {
+        if (n == 0) {
+            return true;
+        }
+        for (long at = 0; at < n; at += ((struct linux_dirent64 *)(data + at))->d_reclen) {
+            if (!is_dots(((struct linux_dirent64 *)(data + at))->d_name)) {
+                return false;
+            }
+        }
+    }
+    return false;
+}
+
+/* What was just made there is in nobody's hands yet, unless the host was quick. */
+static void say_empty(struct fuse_server *server, struct node *dir)
+{
+    if (!server->ahead.on) {
+        return;
+    }
+    coherence_look(server->coherence, dir);
+    if (coherence_hears(server->coherence, dir) && is_empty(server, dir)) {
+        ahead_say_empty(&server->ahead, dir);
+    }
+}
+
 int fuse_serve_mkdir(struct fuse_job *job)
 {
     const struct fuse_mkdir_in *in = job->req->arg;
     int fd = nodes_path_fd(job->server->nodes, job->node);
+    struct fuse_entry_out body;
+    struct node *node;
     int r;
 
     if (fd < 0) {
@@ -273,7 +310,18 @@ int fuse_serve_mkdir(struct fuse_job *job)
     if (r == 0 && in->mode & S_ISVTX) {
         set_sticky(job, fd, in->mode & 07777 & ~in->umask);
     }
-    return r < 0 ? r : answer_made(job);
+    if (r < 0) {
+        return r;
+    }
+    fuse_own(job, job->req->name);
+    r = fuse_enter(job, job->node, job->req->name, &body, &node);
+    if (r < 0) {
+        return r;
+    }
+    if (S_ISDIR(node->mode)) {
+        say_empty(job->server, node);
+    }
+    return fuse_answer(job, &body, sizeof(body));
 }
 
 int fuse_serve_symlink(struct fuse_job *job)
@@ -334,7 +382,10 @@ int fuse_serve_create(struct fuse_job *job)
     return r < 0 ? r : fuse_answer(job, &body, sizeof(body));
 }
 
-/* A name that goes: the file behind it stays reachable while the kernel knows it. */
+/*
+ * A name that goes: the file behind it stays reachable while the kernel knows it. Of what it was
+ * nothing is so any more.
+ */
 static void pin_at(struct fuse_job *job, int dir_fd, const char *name)
 {
     struct node_stat st;
@@ -344,6 +395,7 @@ static void pin_at(struct fuse_job *job, int dir_fd, const char *name)
         node = nodes_find_file(job->server->nodes, &st);
         if (node) {
             nodes_pin(job->server->nodes, node);
+            ahead_void(&job->server->ahead, node);
         }
     }
 }
@@ -417,9 +469,11 @@ static int rename_to(struct fuse_job *job, uint64_t new_dir, uint32_t flags)
         return r;
     }
     if (moved) {
+        ahead_void(&job->server->ahead, moved);
         nodes_renamed(nodes, moved, to, new_name);
     }
     if (swapped && swapped != moved) {
+        ahead_void(&job->server->ahead, swapped);
         nodes_renamed(nodes, swapped, job->node, name);
     }
     return fuse_answer(job, NULL, 0);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/buf.h"
+#include "mount/ahead.h"
 #include "mount/coherence.h"
 #include "mount/fuse_wire.h"
 #include "mount/nodes.h"
@@ -37,7 +38,8 @@ struct fuse_server {
     struct coherence *coherence;
     struct fuse_stream streams[FUSE_STREAMS];
     uint64_t clock;
-    struct buf news; /* notifications that go behind the answer */
+    struct ahead ahead; /* its messages go before the answer */
+    struct buf news;    /* notifications that go behind it */
     uint64_t phantoms;
     bool again;  /* the request may have been done before by a process that was killed */
     uint8_t *io; /* for attributes: XATTR_SIZE_MAX */
@@ -69,6 +71,8 @@ int fuse_enter(struct fuse_job *job, struct node *dir, const char *name, struct 
  */
 void fuse_own(struct fuse_job *job, const char *name);
 int fuse_answer_entry(struct fuse_job *job, struct node *dir, const char *name);
+/* The guest agent may answer for the folder @node what there is now; NULL is fine. */
+void fuse_say_attr(struct fuse_server *server, struct node *node);
 /*
  * The result of a system call that may have been done before by a process that was killed: @error
  * means then that it was.

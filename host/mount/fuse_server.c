@@ -53,6 +53,7 @@ static int serve_init(struct fuse_job *job)
     for (size_t i = 0; i < FUSE_STREAMS; i++) {
         server->streams[i].node = 0;
     }
+    ahead_void_all(&server->ahead);
     nodes_reset(server->nodes);
     coherence_reset(server->coherence);
     server->session = (struct journal_session){.minor = body.minor, .flags = body.flags};
@@ -199,6 +200,12 @@ static int serve_change(struct fuse_job *job, fuse_serve_fn *fn)
     nodes_hold(nodes, changed);
     coherence_begin_own(coherence, news);
     r = fn(job);
+    if (!changed) {
+        fuse_say_attr(job->server, job->node);
+    } else if (ahead_knows(&job->server->ahead, changed)) {
+        fuse_say_attr(job->server, changed);
+    }
+    fuse_say_attr(job->server, second);
     coherence_end_own(coherence, changed ? NULL : job->node, req->name, second, req->name2,
                       r < 0            ? 0
                       : exchanges(req) ? 2
@@ -278,12 +285,31 @@ static void answer_again(struct fuse_job *job, const void *known, size_t known_l
     }
 }
 
+/* What is said ahead comes before the answer that begins at @begin. */
+static int put_ahead(struct fuse_server *server, struct buf *out, size_t begin)
+{
+    struct buf *said = &server->ahead.out;
+    size_t len = out->len - begin;
+
+    if (!said->len) {
+        return 0;
+    }
+    if (!buf_reserve(out, said->len)) {
+        return -ENOBUFS;
+    }
+    memmove(out->data + begin + said->len, out->data + begin, len);
+    memcpy(out->data + begin, said->data, said->len);
+    buf_commit(out, said->len);
+    buf_drop(said, said->len);
+    return 0;
+}
+
 /*
  * A change that comes again is not made again. To repeat most of them does no harm unless the host
  * has changed the same since, so only this process keeps them in mind.
  */
-static void serve(struct fuse_server *server, const struct fuse_request *req,
-                  const struct fuse_op *op, struct buf *out)
+static int serve(struct fuse_server *server, const struct fuse_request *req,
+                 const struct fuse_op *op, struct buf *out)
 {
     struct fuse_job job = {.server = server, .req = req, .out = out};
     bool known_here = (op->once || op->changes) && server->journal && req->unique;
@@ -297,7 +323,7 @@ static void serve(struct fuse_server *server, const struct fuse_request *req,
         seen = journal_look(server->journal, req->unique, &known, &known_len);
         if (seen == JOURNAL_DONE) {
             answer_again(&job, known, known_len);
-            return;
+            return put_ahead(server, out, begin);
         }
     }
     if (keeps) {
@@ -317,22 +343,41 @@ static void serve(struct fuse_server *server, const struct fuse_request *req,
         journal_remember(server->journal, req->unique, out->data + begin, out->len - begin);
     }
     flush_journal(server);
+    r = put_ahead(server, out, begin);
     buf_put(out, server->news.data, server->news.len);
     buf_drop(&server->news, server->news.len);
+    return r;
 }
 
-static void take_ack(struct fuse_server *server, const void *data, size_t len, struct buf *out)
+/* What is said ahead, then what has happened. */
+static int put_all(struct fuse_server *server, struct buf *out)
 {
-    uint64_t count = 0;
+    int r = put_ahead(server, out, out->len);
+
+    buf_put(out, server->news.data, server->news.len);
+    buf_drop(&server->news, server->news.len);
+    return r;
+}
+
+static int take_ack(struct fuse_server *server, const void *data, size_t len, struct buf *out)
+{
+    uint64_t count = 0, can;
 
     if (len >= sizeof(struct fuse_in_header) + sizeof(count)) {
         memcpy(&count, (const uint8_t *)data + sizeof(struct fuse_in_header), sizeof(count));
     }
-    coherence_acked(server->coherence, count, out);
+    if (len >= sizeof(struct fuse_in_header) + sizeof(count) + sizeof(can)) {
+        memcpy(&can, (const uint8_t *)data + sizeof(struct fuse_in_header) + sizeof(count),
+               sizeof(can));
+        ahead_restart(&server->ahead, can & LIMA_MOUNT_CAN_AHEAD);
+    }
+    coherence_acked(server->coherence, count, &server->news);
+    return put_all(server, out);
 }
 
 void fuse_server_restart(struct fuse_server *server)
 {
+    ahead_restart(&server->ahead, false);
     coherence_restart(server->coherence);
 }
 
@@ -346,9 +391,10 @@ int fuse_server_watch_fd(const struct fuse_server *server)
     return coherence_fd(server->coherence);
 }
 
-void fuse_server_changed(struct fuse_server *server, struct buf *out)
+int fuse_server_changed(struct fuse_server *server, struct buf *out)
 {
-    coherence_run(server->coherence, out);
+    coherence_run(server->coherence, &server->news);
+    return put_all(server, out);
 }
 
 int fuse_server_message(struct fuse_server *server, const void *data, size_t len, struct buf *out)
@@ -359,8 +405,7 @@ int fuse_server_message(struct fuse_server *server, const void *data, size_t len
 
     op = fuse_op_find(req.opcode);
     if (req.opcode == LIMA_MOUNT_ACK) {
-        take_ack(server, data, len, out);
-        return 0;
+        return take_ack(server, data, len, out);
     }
     if (!server->session.minor && req.opcode != FUSE_INIT) {
         return -ENOTCONN;
@@ -369,8 +414,7 @@ int fuse_server_message(struct fuse_server *server, const void *data, size_t len
         fuse_reply_error(out, req.unique, r == -EBADMSG ? -EIO : r < 0 ? r : -ENOSYS);
         return 0;
     }
-    serve(server, &req, op, out);
-    return 0;
+    return serve(server, &req, op, out);
 }
 
 bool fuse_server_waits(const struct fuse_server *server)
@@ -440,7 +484,7 @@ int fuse_server_new(const struct fuse_server_options *options, struct fuse_serve
     server->tree = options->tree;
     server->io = xmalloc(MAX(XATTR_SIZE_MAX, XATTR_LIST_MAX));
     server->nodes = nodes_new(options->tree);
-    server->coherence = coherence_new(server->nodes, options->cache_ms);
+    server->coherence = coherence_new(server->nodes, &server->ahead, options->cache_ms);
     if (options->fd_max) {
         nodes_set_fd_max(server->nodes, options->fd_max);
     }
@@ -471,6 +515,7 @@ void fuse_server_free(struct fuse_server *server)
     coherence_free(server->coherence);
     nodes_free(server->nodes);
     buf_done(&server->news);
+    ahead_done(&server->ahead);
     journal_free(server->journal);
     free(server->io);
     free(server);

@@ -51,10 +51,11 @@ void fuse_server_restart(struct fuse_server *server);
 void fuse_server_set_events(struct fuse_server *server, bool events);
 /*
  * Readable: fuse_server_changed() is due, which appends notifications of changes to @out, with
- * the number 0. -1: never.
+ * the number 0. -1: never. -ENOBUFS: they have no room there, and the connection is of no use any
+ * more.
  */
 int fuse_server_watch_fd(const struct fuse_server *server);
-void fuse_server_changed(struct fuse_server *server, struct buf *out);
+int fuse_server_changed(struct fuse_server *server, struct buf *out);
 /* fuse_server_changed() is due after some 10 ms, whatever happens. */
 bool fuse_server_waits(const struct fuse_server *server);
 /* Nothing was asked for some 10 ms: files that were written are closed. */

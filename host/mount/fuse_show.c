@@ -52,15 +52,40 @@ int fuse_answer(struct fuse_job *job, const void *body, size_t len)
     return 0;
 }
 
-int fuse_answer_attr(struct fuse_job *job, const struct node_stat *st)
+static void fill_attr_out(const struct fuse_server *server, const struct node *node,
+                          const struct node_stat *st, struct fuse_attr_out *ret)
 {
     struct coherence_validity valid =
-        coherence_validity(job->server->coherence, NULL, job->node, st->st.st_nlink);
-    struct fuse_attr_out body = {.attr_valid = valid.attributes / 1000,
-                                 .attr_valid_nsec = valid.attributes % 1000 * 1000000};
+        coherence_validity(server->coherence, NULL, node, st->st.st_nlink);
 
-    fill_attr(job->server, st, &body.attr);
+    *ret = (struct fuse_attr_out){.attr_valid = valid.attributes / 1000,
+                                  .attr_valid_nsec = valid.attributes % 1000 * 1000000};
+    fill_attr(server, st, &ret->attr);
+}
+
+int fuse_answer_attr(struct fuse_job *job, const struct node_stat *st)
+{
+    struct fuse_attr_out body;
+
+    fill_attr_out(job->server, job->node, st, &body);
     return fuse_answer(job, &body, sizeof(body));
+}
+
+void fuse_say_attr(struct fuse_server *server, struct node *node)
+{
+    struct fuse_attr_out body;
+    struct node_stat st;
+
+    if (!node || !server->ahead.on) {
+        return;
+    }
+    if (!S_ISDIR(node->mode) || !coherence_hears(server->coherence, node) ||
+        nodes_stat(server->nodes, node, &st) < 0) {
+        ahead_void(&server->ahead, node);
+        return;
+    }
+    fill_attr_out(server, node, &st, &body);
+    ahead_say_attr(&server->ahead, node, &body);
 }
 
 int fuse_enter(struct fuse_job *job, struct node *dir, const char *name, struct fuse_entry_out *ret,

@@ -47,6 +47,7 @@ struct node {
     int wd;                     /* of its watch, or -1; this and the next two are coherence.c's */
     bool unwatched;             /* cannot be watched */
     struct node *wd_next;       /* of the same hash */
+    uint64_t ahead;             /* ahead.c's */
     struct node *next;          /* of the same hash */
     struct node *older, *newer; /* of those that hold descriptors */
     bool listed;

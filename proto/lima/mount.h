@@ -7,9 +7,34 @@
 
 #include <stdint.h>
 
-/* A request with this opcode is the guest agent's: behind its header a u64, so many notifications
- * were taken. It is not answered. */
-#define LIMA_MOUNT_ACK 0x4c4d0002u
+/*
+ * A request with this opcode is the guest agent's: behind its header a u64, so many notifications
+ * were taken. It is not answered. The first one of a stream has 0 there, and behind it another u64:
+ * what the guest agent can.
+ */
+#define LIMA_MOUNT_ACK       0x4c4d0002u
+#define LIMA_MOUNT_CAN_AHEAD 1u /* takes LIMA_MOUNT_AHEAD */
+
+/*
+ * A message with this code is for the guest agent itself, and does not count as a notification:
+ * struct lima_ahead. It answers some requests at once by what these say, until the stream ends.
+ * They come before the answer to the request that made them true.
+ */
+#define LIMA_MOUNT_AHEAD 0x4c4d0004
+
+enum lima_ahead_kind {
+    LIMA_AHEAD_XATTR = 1, /* GETXATTR of a name that does not begin with "user." is ENODATA */
+    LIMA_AHEAD_ATTR,      /* behind it a struct fuse_attr_out: what GETATTR of the node has */
+    /* The folder is empty: LOOKUP of a name that was in no request to it since then is ENOENT. */
+    LIMA_AHEAD_EMPTY,
+    LIMA_AHEAD_VOID, /* nothing of this is so any more; node 0: of any node */
+};
+
+struct lima_ahead {
+    uint32_t kind;
+    uint32_t reserved;
+    uint64_t node;
+};
 
 /*
  * At this offset of a request's header, in what the kernel leaves 0 (u16): the guest agent has it

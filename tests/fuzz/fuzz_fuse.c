@@ -2,10 +2,10 @@
 /*
  * The input is a row of requests for a file server: opcode, node, length of the body (two bytes),
  * body; the first byte of the input says whether the folder is writable (1), and whether the guest
- * replays what the host does (2). The highest bit of a node marks a request as replayed; two
- * opcodes that are none have the host rename its file. What must hold: each request has one answer,
- * with its number and a length that fits; nothing beside the shared folder changes; a folder that
- * is not writable stays as it was.
+ * replays what the host does (2) and takes answers ahead (4). The highest bit of a node marks a
+ * request as replayed; two opcodes that are none have the host rename its file. What must hold:
+ * each request has one answer, with its number and a length that fits; nothing beside the shared
+ * folder changes; a folder that is not writable stays as it was.
  */
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +41,12 @@ static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, ui
     }
     CHECK(out.len >= sizeof(answer));
     memcpy(&answer, out.data, sizeof(answer));
+    while (!answer.unique && answer.error == LIMA_MOUNT_AHEAD) {
+        CHECK(answer.len <= out.len);
+        buf_drop(&out, answer.len);
+        CHECK(out.len >= sizeof(answer));
+        memcpy(&answer, out.data, sizeof(answer));
+    }
     CHECK(answer.len <= out.len && answer.unique == unique && answer.error <= 0);
     CHECK(answer.error == 0 || answer.len == sizeof(answer));
     for (buf_drop(&out, answer.len); out.len; buf_drop(&out, answer.len)) { /* notifications */
@@ -48,6 +54,20 @@ static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, ui
         memcpy(&answer, out.data, sizeof(answer));
         CHECK(answer.len >= sizeof(answer) && answer.len <= out.len && answer.unique == 0);
     }
+}
+
+/* The guest agent takes answers ahead. */
+static void greet(struct fuse_server *server)
+{
+    struct {
+        struct fuse_in_header head;
+        uint64_t count, can;
+    } hello = {.head = {.len = sizeof(hello), .opcode = LIMA_MOUNT_ACK},
+               .can = LIMA_MOUNT_CAN_AHEAD};
+    scoped(buf_done) struct buf out = BUF_INIT;
+
+    CHECK(fuse_server_message(server, &hello, sizeof(hello), &out) == 0);
+    CHECK(out.len > 0);
 }
 
 static void play(struct fuse_server *server, const char *file, const char *other,
@@ -87,6 +107,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(fuse_server_new(&options, &server, NULL) == 0);
     if (size > 0) {
         fuse_server_set_events(server, data[0] & 2);
+        if (data[0] & 4) {
+            greet(server);
+        }
         play(server, world.file, other, data + 1, size - 1);
     }
     fuse_server_free(server);

@@ -18,6 +18,7 @@ struct world {
     struct tree *tree;
     struct nodes *nodes;
     struct coherence *coherence;
+    struct ahead ahead; /* off */
     struct buf out;
 };
 
@@ -30,7 +31,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(world->dir));
     assert_works(tree_open(world->dir, true, &world->tree, &err), &err);
     world->nodes = nodes_new(world->tree);
-    world->coherence = coherence_new(world->nodes, 1000);
+    world->coherence = coherence_new(world->nodes, &world->ahead, 1000);
     coherence_look(world->coherence, nodes_find(world->nodes, NODES_ROOT));
     *state = world;
     return 0;
