@@ -166,6 +166,47 @@ test_what_the_host_changes_is_seen_at_once() {
 	PYTHON
 }
 
+test_folders_that_the_guest_makes_are_known_to_it_but_not_for_longer_than_they_are_so() {
+	python3 - "$SEEN" "$SHARED" <<-'PYTHON'
+		import os, sys, time
+		seen, shared = sys.argv[1:3]
+		def until(what):
+		    began = time.monotonic()
+		    while not what():
+		        assert time.monotonic() - began < 5, "never seen"
+		for i in range(100):
+		    here, there = f"{seen}/own{i}", f"{shared}/own{i}"
+		    os.mkdir(here)
+		    assert not os.path.exists(f"{here}/host")
+		    for name in ("a", "b"):
+		        with open(f"{here}/{name}", "x") as f:
+		            f.write(name)
+		        assert os.stat(here).st_mtime_ns == os.stat(there).st_mtime_ns
+		    os.mkdir(f"{here}/below")
+		    assert os.stat(here).st_nlink == os.stat(there).st_nlink
+		    os.rename(f"{here}/b", f"{here}/below/c")
+		    os.unlink(f"{here}/a")
+		    assert os.stat(here).st_mtime_ns == os.stat(there).st_mtime_ns
+		    assert os.stat(f"{here}/below").st_mtime_ns == os.stat(f"{there}/below").st_mtime_ns
+		    assert not os.path.exists(f"{here}/b") and os.path.exists(f"{here}/below/c")
+		    assert not os.path.exists(f"{here}/host")
+		    with open(f"{there}/host", "w") as f:
+		        pass
+		    until(lambda: os.path.exists(f"{here}/host"))
+		    until(lambda: os.stat(here).st_mtime_ns == os.stat(there).st_mtime_ns)
+		    os.mkdir(f"{there}/below/host")
+		    until(lambda: os.path.exists(f"{here}/below/host") and os.stat(f"{here}/below").st_nlink == 3)
+		    os.chmod(there, 0o700)
+		    until(lambda: os.stat(here).st_mode & 0o777 == 0o700)
+		    if i % 2:
+		        os.rmdir(f"{here}/below/host")
+		        os.unlink(f"{here}/below/c")
+		        os.rmdir(f"{here}/below")
+		        os.unlink(f"{here}/host")
+		        os.rmdir(here)
+	PYTHON
+}
+
 test_without_a_cache_there_is_nothing_to_wait_for() {
 	mkdir "$SHARED/plain"
 	python3 - "$TMP/guest/uncached/plain" "$SHARED/plain" <<-'PYTHON'
@@ -309,7 +350,9 @@ test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up() {
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
-	test_what_the_host_changes_is_seen_at_once test_without_a_cache_there_is_nothing_to_wait_for \
+	test_what_the_host_changes_is_seen_at_once \
+	test_folders_that_the_guest_makes_are_known_to_it_but_not_for_longer_than_they_are_so \
+	test_without_a_cache_there_is_nothing_to_wait_for \
 	test_watchers_see_what_the_host_does \
 	test_watchers_learn_what_happened_while_the_server_was_dead test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
