@@ -536,6 +536,9 @@ static void on_unmount_done(int status, void *arg)
         keep(mount, remove_kept);
     }
     log_info("'%s' is unmounted", mount->path);
+    if (mount->sshfs) {
+        sshfs_release(steal(mount->sshfs));
+    }
     mount_free(mount);
 }
 

@@ -39,6 +39,7 @@ struct sshfs {
     int program_fd;
     struct child *child; /* NULL: ended */
     int status;
+    bool released;
     struct buf words;            /* what it has to say */
     struct mux_stream *follower; /* NULL: nobody */
 };
@@ -102,18 +103,18 @@ static void tell_when_it_serves(const struct sshfs *sshfs)
 }
 
 /*
- * When the program is gone, so is its mount. Its status, but 0 if and only if it was unmounted
- * first: what the program makes of a broken connection differs.
+ * When the program is gone, so is its mount @mounted. Its status, but 0 if and only if that was
+ * unmounted first: what the program makes of a broken connection differs.
  */
-static int end_program(const struct sshfs *sshfs, pid_t pid)
+static int end_program(const struct sshfs *sshfs, pid_t pid, dev_t mounted)
 {
     dev_t device;
     int status;
 
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (!mountpoint_find_type(SSHFS_TYPE, sshfs->options.source, &device)) {
-        return 0;
+    if (!mountpoint_find_type(SSHFS_TYPE, sshfs->options.source, &device) || device != mounted) {
+        return 0; /* there may be a newer one already */
     }
     umount2(sshfs->options.path, UMOUNT_NOFOLLOW | MNT_DETACH);
     return WIFSIGNALED(status)   ? 128 + WTERMSIG(status)
@@ -132,11 +133,13 @@ static int run_sshfs(void *arg)
                                .read_only = sshfs->options.read_only,
                                .replaces = sshfs->options.replaces};
     int r = point.fuse_fd < 0 ? errno : mountpoint_mount(&point);
+    dev_t mounted = 0;
     pid_t pid;
 
     if (r) {
         return r;
     }
+    (void)mountpoint_find_type(SSHFS_TYPE, point.source, &mounted);
     pid = fork();
     if (pid == 0) {
         exec_program(sshfs, point.fuse_fd);
@@ -149,7 +152,7 @@ static int run_sshfs(void *arg)
         return r;
     }
     tell_when_it_serves(sshfs);
-    return end_program(sshfs, pid);
+    return end_program(sshfs, pid, mounted);
 }
 
 /* --- who follows --- */
@@ -318,8 +321,9 @@ void sshfs_free(struct sshfs *sshfs)
         return;
     }
     if (sshfs->child) {
-        /* Not gently: it would unmount by path, and that may be another mount's by then. */
-        child_kill(sshfs->child, SIGKILL);
+        if (!sshfs->released) {
+            child_kill(sshfs->child, SIGKILL);
+        }
         child_forget(sshfs->child);
     }
     if (sshfs->follower) {
@@ -329,6 +333,12 @@ void sshfs_free(struct sshfs *sshfs)
     buf_done(&sshfs->words);
     free(sshfs->more);
     free(sshfs);
+}
+
+void sshfs_release(struct sshfs *sshfs)
+{
+    sshfs->released = true;
+    sshfs_free(sshfs);
 }
 
 void sshfs_join(struct sshfs *sshfs, struct mux_stream *stream)

@@ -34,6 +34,8 @@ int sshfs_start(const struct sshfs_options *options, struct sshfs **ret, struct 
 /* Kills it, if need be; no ended() comes. NULL is fine. */
 void sshfs_free(struct sshfs *sshfs);
 SCOPED_PTR(struct sshfs, sshfs_free)
+/* The same of one that was unmounted: it ends by itself. */
+void sshfs_release(struct sshfs *sshfs);
 /* To be called once, with a stream that was replied to: SFTP from now on. */
 void sshfs_join(struct sshfs *sshfs, struct mux_stream *stream);
 /*

@@ -10,9 +10,9 @@ done
 LINKS=$TMP/guest/links
 OTHER=$TMP/other
 
-# The process of sshfs at $1.
-sshfs_pid() {
-	pgrep -f "sshfs :/ $1 "
+# The processes of sshfs in this mount namespace.
+sshfs_pids() {
+	pgrep --ns $$ --nslist mnt -f "sshfs :/ "
 }
 
 test_start_mounts_by_sshfs() {
@@ -177,7 +177,7 @@ comes_back() {
 
 test_it_mounts_again_by_itself_whatever_dies() {
 	comes_back kill -KILL "$(server_pid "$SHARED" | head -1)" "$(server_pid "$SHARED" | tail -1)"
-	comes_back kill -KILL "$(sshfs_pid "$SEEN")"
+	comes_back pkill -KILL --ns $$ --nslist mnt -f "sshfs :/ "
 	comes_back kill -USR1 "$(cat "$LIMA_HOME/vm/qemu.pid")" # cuts the port
 	kill -KILL "$(cat "$LIMA_HOME/vm/ha.pid")"
 	expect 0 limactl start --tty=false vm
@@ -189,7 +189,7 @@ test_mounts_come_and_go_without_a_trace() {
 
 	mkdir -p "$TMP/added"
 	echo added >"$TMP/added/file"
-	before=$(pgrep -fc "lima-fileserver .*$TMP"; pgrep -c sshfs; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
+	before=$(pgrep -fc "lima-fileserver .*$TMP"; sshfs_pids | wc -l; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
 	for _ in $(seq 10); do
 		expect 0 limactl mounts add vm "$TMP/added:$TMP/guest/added" --writable --temporary --type reverse-sshfs
 		grep -q "$TMP/guest/added .* fuse.sshfs" /proc/self/mountinfo || fail "not mounted by sshfs"
@@ -198,7 +198,7 @@ test_mounts_come_and_go_without_a_trace() {
 		expect 0 limactl mounts remove vm "$TMP/guest/added"
 		[ ! -e "$TMP/guest/added/file" ] || fail "it is still there"
 	done
-	after=$(pgrep -fc "lima-fileserver .*$TMP"; pgrep -c sshfs; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
+	after=$(pgrep -fc "lima-fileserver .*$TMP"; sshfs_pids | wc -l; ls "/proc/$(cat "$LIMA_HOME/vm/ha.pid")/fd" | wc -l)
 	[ "$before" = "$after" ] || fail "before: $before, after: $after"
 }
 
