@@ -222,7 +222,9 @@ int qemu_hotplug_add(struct qemu_hotplug *hotplug, struct qmp *qmp,
                          "its virtiofsd has ended: it can be so with the VM's next start only");
     }
     if (!hotplug->count) {
-        return error_set(err, EOPNOTSUPP, "this VM has no ports that devices could be added to");
+        return error_set(err, EOPNOTSUPP,
+                         "a VM is made fit for it when it starts with 'mountType: virtiofs', "
+                         "or with a mount of that type");
     }
     while (port < hotplug->ports + hotplug->count && port->state != STATE_FREE) {
         port++;

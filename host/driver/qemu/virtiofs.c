@@ -400,10 +400,11 @@ void qemu_virtiofs_start(struct qemu_virtiofs *virtiofs, const struct config *co
                          bool *ret_usable)
 {
     scoped(error_done) struct error err = ERROR_INIT;
-    int r = qemu_virtiofs_search(virtiofs, &err);
+    bool wanted = config->mount_type == CONFIG_MOUNT_VIRTIOFS || any_wanted(config);
+    int r = wanted ? qemu_virtiofs_search(virtiofs, &err) : 0;
 
-    *ret_usable = r == 0;
-    if (r < 0 && any_wanted(config)) {
+    *ret_usable = wanted && r == 0;
+    if (r < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "no folder is shared by virtiofs, ignoring");
     }
     for (size_t i = 0; r == 0 && i < config->mount_count; i++) {

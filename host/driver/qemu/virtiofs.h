@@ -32,7 +32,8 @@ void qemu_virtiofs_clean(struct qemu_virtiofs *virtiofs);
 
 /*
  * Starts those that the configuration wants; the first of them are behind ports (args.h).
- * *@ret_usable: the host has a virtiofsd, so more can be added later.
+ * *@ret_usable: it wants any, or would by 'mountType', and the host has a virtiofsd: more can be
+ * added later.
  */
 void qemu_virtiofs_start(struct qemu_virtiofs *virtiofs, const struct config *config,
                          bool *ret_usable);
