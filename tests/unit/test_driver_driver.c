@@ -386,7 +386,7 @@ static const char virtiofsd[] =
     "peer = socket.socket(fileno=3).accept()[0]\n"
     "while peer.recv(4096): pass'\n";
 
-static void start_with_virtiofsd(struct fixture *f)
+static void start_with_virtiofsd(struct fixture *f, enum config_mount_type mount_type)
 {
     scoped(free) char *program = path_join(f->dir, "bin/virtiofsd");
     scoped(free) char *bin = path_join(f->dir, "bin");
@@ -396,6 +396,7 @@ static void start_with_virtiofsd(struct fixture *f)
     assert_int_equal(file_mkdirs(bin, 0700, NULL), 0);
     assert_int_equal(file_write_text(program, virtiofsd, 0700, NULL), 0);
     setenv("PATH", path, 1);
+    f->config.mount_type = mount_type;
     start(f);
     wait_for(f, "started");
 }
@@ -425,7 +426,7 @@ static void test_driver_gives_a_running_vm_a_folder_and_takes_it_again(void **st
     scoped(error_done) struct error err = ERROR_INIT;
     pid_t pid;
 
-    start_with_virtiofsd(f);
+    start_with_virtiofsd(f, CONFIG_MOUNT_VIRTIOFS);
     for (int i = 0; i < 3; i++) {
         assert_works(add_mount(f, "/mnt", &err), &err);
         wait_for(f, "added");
@@ -441,6 +442,15 @@ static void test_driver_gives_a_running_vm_a_folder_and_takes_it_again(void **st
     assert_fails(f->ops->mount_remove(f->driver, f->tag, &err), &err, ENOENT, "no device");
 }
 
+static void test_driver_adds_no_folder_to_a_vm_that_was_to_have_none(void **state)
+{
+    struct fixture *f = *state;
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    start_with_virtiofsd(f, CONFIG_MOUNT_AGENT);
+    assert_fails(add_mount(f, "/mnt", &err), &err, EOPNOTSUPP, "mountType");
+}
+
 static void test_driver_undoes_a_folder_that_qemu_refuses(void **state)
 {
     static const char *const commands[] = {"chardev-add", "device_add"};
@@ -449,7 +459,7 @@ static void test_driver_undoes_a_folder_that_qemu_refuses(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         setenv("FAKE_QEMU_REFUSE", commands[i], 1);
-        start_with_virtiofsd(f);
+        start_with_virtiofsd(f, CONFIG_MOUNT_VIRTIOFS);
         assert_works(add_mount(f, "/mnt", &err), &err);
         wait_for(f, "refused");
         assert_non_null(strstr(f->reason, "It is refused"));
@@ -469,7 +479,7 @@ static void test_driver_says_when_no_port_is_left(void **state)
     struct fixture *f = *state;
     scoped(error_done) struct error err = ERROR_INIT;
 
-    start_with_virtiofsd(f);
+    start_with_virtiofsd(f, CONFIG_MOUNT_VIRTIOFS);
     for (int i = 0; i < 4; i++) {
         scoped(free) char *point = xasprintf("/mnt/%d", i);
 
@@ -488,7 +498,7 @@ static void test_driver_watches_the_servers_that_another_has_started(void **stat
     struct fixture *f = *state;
     scoped(error_done) struct error err = ERROR_INIT;
 
-    start_with_virtiofsd(f);
+    start_with_virtiofsd(f, CONFIG_MOUNT_VIRTIOFS);
     assert_works(add_mount(f, "/mnt/a", &err), &err);
     wait_for(f, "added");
     assert_works(add_mount(f, "/mnt/b", &err), &err);
@@ -518,7 +528,7 @@ static void test_driver_tells_of_a_server_that_ended_while_nobody_watched(void *
     scoped(free) char *path = NULL;
     scoped(free) char *text = xasprintf("%d 0 1\n", (int)getpid());
 
-    start_with_virtiofsd(f);
+    start_with_virtiofsd(f, CONFIG_MOUNT_VIRTIOFS);
     assert_works(add_mount(f, "/mnt", &err), &err);
     wait_for(f, "added");
     name = xasprintf("virtiofsd-%s.pid", f->tag);
@@ -596,6 +606,7 @@ int main(void)
         driver_test(test_driver_needs_a_disk),
         driver_test(test_driver_leaves_the_vm_running_and_takes_it_over),
         driver_test(test_driver_gives_a_running_vm_a_folder_and_takes_it_again),
+        driver_test(test_driver_adds_no_folder_to_a_vm_that_was_to_have_none),
         driver_test(test_driver_undoes_a_folder_that_qemu_refuses),
         driver_test(test_driver_says_when_no_port_is_left),
         driver_test(test_driver_watches_the_servers_that_another_has_started),
