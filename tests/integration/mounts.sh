@@ -5,25 +5,10 @@
 . "$(dirname "$0")/mounts_lib.sh"
 
 test_start_mounts_what_the_configuration_names() {
-	chmod 711 "$TMP" # other users have to get to the mounts
-	mkdir -p "$SHARED/folder" "$TMP/other" "$TMP/guest"
+	mkdir -p "$SHARED/folder" "$TMP/other"
 	echo hello >"$SHARED/file"
 	echo other >"$TMP/other/file"
-	truncate -s 1M "$TMP/disk.img"
-	cat >"$TMP/vm.yaml" <<-YAML
-		arch: x86_64
-		images:
-		- location: $TMP/disk.img
-		cpus: 1
-		memory: 256MiB
-		disk: 2MiB
-		user:
-		  name: nobody
-		portForwards: # the "guest" has the ports of this host, and so those of other tests
-		- guestPortRange: [1, 65535]
-		  guestIP: 0.0.0.0
-		  guestIPMustBeZero: false
-		  ignore: true
+	write_template <<-YAML
 		mountInotify: true
 		mounts:
 		- location: "$TMP/other"

@@ -55,3 +55,28 @@ wait_readable() {
 server_pid() {
 	pgrep -f "lima-fileserver --source $1 --dir"
 }
+
+# Writes the template $TMP/vm.yaml, which ends with the lines of standard input.
+write_template() {
+	chmod 711 "$TMP" # other users have to get to the mounts
+	mkdir -p "$SHARED" "$TMP/guest"
+	truncate -s 1M "$TMP/disk.img"
+	{
+		cat <<-YAML
+			arch: x86_64
+			images:
+			- location: $TMP/disk.img
+			cpus: 1
+			memory: 256MiB
+			disk: 2MiB
+			user:
+			  name: nobody
+			portForwards: # the "guest" has the ports of this host, and so those of other tests
+			- guestPortRange: [1, 65535]
+			  guestIP: 0.0.0.0
+			  guestIPMustBeZero: false
+			  ignore: true
+		YAML
+		cat
+	} >"$TMP/vm.yaml"
+}

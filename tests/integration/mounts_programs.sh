@@ -15,23 +15,7 @@ STRESSORS=(access chdir chmod chown copy-file dentry dir dirdeep dirmany falloca
 SECONDS_EACH=${SECONDS_EACH:-1}
 
 test_start() {
-	chmod 711 "$TMP"
-	mkdir -p "$SHARED" "$TMP/guest"
-	truncate -s 1M "$TMP/disk.img"
-	cat >"$TMP/vm.yaml" <<-YAML
-		arch: x86_64
-		images:
-		- location: $TMP/disk.img
-		cpus: 1
-		memory: 256MiB
-		disk: 2MiB
-		user:
-		  name: nobody
-		portForwards:
-		- guestPortRange: [1, 65535]
-		  guestIP: 0.0.0.0
-		  guestIPMustBeZero: false
-		  ignore: true
+	write_template <<-YAML
 		mounts:
 		- location: "$SHARED"
 		  mountPoint: "$SEEN"

@@ -16,27 +16,12 @@ sshfs_pids() {
 }
 
 test_start_mounts_by_sshfs() {
-	chmod 711 "$TMP"
-	mkdir -p "$SHARED/folder" "$OTHER" "$TMP/guest"
+	mkdir -p "$SHARED/folder" "$OTHER"
 	echo hello >"$SHARED/file"
 	echo other >"$OTHER/file"
 	ln -s file "$SHARED/inside"
 	ln -s "$OTHER/file" "$SHARED/outside"
-	truncate -s 1M "$TMP/disk.img"
-	cat >"$TMP/vm.yaml" <<-YAML
-		arch: x86_64
-		images:
-		- location: $TMP/disk.img
-		cpus: 1
-		memory: 256MiB
-		disk: 2MiB
-		user:
-		  name: nobody
-		portForwards:
-		- guestPortRange: [1, 65535]
-		  guestIP: 0.0.0.0
-		  guestIPMustBeZero: false
-		  ignore: true
+	write_template <<-YAML
 		mountType: reverse-sshfs
 		mounts:
 		- location: "$SHARED"
