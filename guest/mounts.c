@@ -427,6 +427,7 @@ static int begin_sshfs(struct mounts *mounts, const struct rpc_call *call,
         mount_free(mount);
         return r;
     }
+    mount->type = SSHFS_TYPE;
     find_user(mount, request->user);
     mount->state = STATE_MOUNTED;
     mux_stream_consumed(call->stream, call->rest_len);

@@ -30,7 +30,7 @@ SCOPED_PTR(struct mounts, mounts_free)
 /* Another program takes this one's place: descriptors are for that. */
 void mounts_hand_over(struct mounts *mounts);
 
-/* A mount with a device; all borrowed. */
+/* A mount with a device, or by sshfs; all borrowed. */
 struct mounts_device {
     const char *tag, *path, *type;
 };

@@ -65,6 +65,9 @@ const char *mount_untold(const struct config_mount *mount, enum config_mount_typ
     if (!mount->writable) {
         return "it is read-only, so the guest cannot touch anything there";
     }
+    if (type == CONFIG_MOUNT_REVERSE_SSHFS && mount->sshfs_cache) {
+        return "with its 'sshfs.cache' the guest would give files a mode that is old";
+    }
     if (type != CONFIG_MOUNT_9P) {
         return NULL;
     }

@@ -23,6 +23,7 @@ test_start_mounts_by_sshfs() {
 	ln -s "$OTHER/file" "$SHARED/outside"
 	write_template <<-YAML
 		mountType: reverse-sshfs
+		mountInotify: true
 		mounts:
 		- location: "$SHARED"
 		  mountPoint: "$SEEN"
@@ -169,6 +170,27 @@ test_it_mounts_again_by_itself_whatever_dies() {
 	is_there
 }
 
+test_watchers_see_a_touch() {
+	local mtime watcher
+
+	mkdir -p "$SHARED/touched/old"
+	echo one >"$SHARED/touched/old/file"
+	python3 -u "$HERE/mounts_touches.py" "$SEEN/touched" >"$TMP/touches" &
+	watcher=$!
+	wait_line "$TMP/touches" "^watching old" 10
+	echo two >>"$SHARED/touched/old/file"
+	chmod 600 "$SHARED/touched/old/file"
+	mtime=$(stat -c %y "$SHARED/touched/old/file")
+	wait_line "$TMP/touches" "^ATTRIB old/file" 10
+	mkdir -p "$SHARED/touched/new/folder"
+	wait_line "$TMP/touches" "^watching new/folder" 10
+	echo one >"$SHARED/touched/new/folder/file"
+	wait_line "$TMP/touches" "^ATTRIB new/folder/file" 10
+	touch "$SHARED/touched/end"
+	wait "$watcher"
+	[ "$(stat -c %y:%a "$SHARED/touched/old/file")" = "$mtime:600" ] || fail "$(stat "$SHARED/touched/old/file")"
+}
+
 test_mounts_come_and_go_without_a_trace() {
 	local before after
 
@@ -206,5 +228,5 @@ test_without_sshfs_the_guest_agent_mounts_it() {
 run_tests test_start_mounts_by_sshfs test_files_pass_both_ways test_a_read_only_mount_is_so_on_both_sides \
 	test_links_are_followed_within_the_folder_alone test_the_sftp_of_openssh_works_with_it \
 	test_a_hostile_guest_gets_errors_and_nothing_else test_it_mounts_again_by_itself_whatever_dies \
-	test_mounts_come_and_go_without_a_trace test_what_the_guest_unmounts_stays_so \
+	test_watchers_see_a_touch test_mounts_come_and_go_without_a_trace test_what_the_guest_unmounts_stays_so \
 	test_without_sshfs_the_guest_agent_mounts_it

@@ -76,9 +76,13 @@ static void test_what_the_guest_cannot_be_shown_is_said(void **state)
     assert_null(mount_untold(&mount, CONFIG_MOUNT_AGENT));
     assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_9P), "read-only"));
     assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_VIRTIOFS), "read-only"));
+    assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_REVERSE_SSHFS), "read-only"));
     mount.writable = true;
     assert_null(mount_untold(&mount, CONFIG_MOUNT_9P));
     assert_null(mount_untold(&mount, CONFIG_MOUNT_VIRTIOFS));
+    assert_null(mount_untold(&mount, CONFIG_MOUNT_REVERSE_SSHFS));
+    mount.sshfs_cache = true;
+    assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_REVERSE_SSHFS), "'sshfs.cache'"));
     mount.cache = "fscache";
     assert_non_null(strstr(mount_untold(&mount, CONFIG_MOUNT_9P), "'cache'"));
     mount.cache = "none";
