@@ -6,7 +6,7 @@ Boots the Debian 12 image built by `limactl image build` once, with the same kin
 by each kind of mount, and prints what mounts_guest.py measures in each, side by side, median of 3
 rounds; then how long a mount takes to come to a running VM.
 
-usage: vm_mounts.py LIMACTL IMAGES   (environment: ROUNDS, 3 by default)
+usage: vm_mounts.py LIMACTL IMAGES   (environment: ROUNDS, 3 by default; KINDS)
 """
 import json
 import os
@@ -20,7 +20,7 @@ import time
 
 from vm import Lima, NAME, row
 
-KINDS = ("agent", "9p", "virtiofs", "reverse-sshfs")
+KINDS = os.environ.get("KINDS", "agent 9p virtiofs reverse-sshfs").split()
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 ADDS = 20
 
