@@ -35,7 +35,7 @@ static void ask(struct fuse_server *server, uint32_t opcode, uint64_t unique, ui
     memcpy(message, &head, sizeof(head));
     memcpy(message + LIMA_MOUNT_REPLAYED_OFFSET, &mark, sizeof(mark));
     memcpy(message + sizeof(head), body, len);
-    if (fuse_server_message(server, message, head.len, &out) < 0 || opcode == FUSE_INTERRUPT) {
+    if (fuse_server_message(server, message, head.len, &out) < 0) {
         CHECK(out.len == 0);
         return;
     }
