@@ -294,6 +294,7 @@ static const char *user_of(void *arg)
     return agent->boot ? boot_user(agent->boot) : "";
 }
 
+/* Long for being a table: a row a service. */
 static void add_services(struct agent *agent)
 {
     const struct rpc_service services[] = {

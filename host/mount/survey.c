@@ -85,42 +85,17 @@ static char *path_of(const struct folder *folder, const char *name)
     return out.len ? buf_steal(&out) : xstrdup("");
 }
 
-/* O_PATH descriptor of the folder at @path, or -errno. */
-static int open_path(const struct tree *tree, const char *path)
-{
-    scoped(free) char *copy = xstrdup(path);
-    scoped(fd_close) int fd = fcntl(tree_root(tree), F_DUPFD_CLOEXEC, 0);
-    char *rest = NULL;
-
-    if (fd < 0) {
-        return -errno;
-    }
-    for (char *name = strtok_r(copy, "/", &rest); name; name = strtok_r(NULL, "/", &rest)) {
-        int next = tree_open_at(tree, fd, name, O_PATH | O_DIRECTORY, 0);
-
-        if (next < 0) {
-            return next;
-        }
-        close(fd);
-        fd = next;
-    }
-    return steal_fd(&fd);
-}
-
 static int look(const char *path, struct stat *ret, void *arg)
 {
     const struct survey *survey = arg;
-    scoped(free) char *parent = xstrdup(path);
-    char *slash = strrchr(parent, '/');
-    const char *name = slash ? slash + 1 : parent;
-    scoped(fd_close) int fd = -1;
-    int flags = *path ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
+    const char *name = "";
+    scoped(fd_close) int fd =
+        *path ? tree_open_parent(survey->options.tree, path, false, &name)
+              : tree_open_path(survey->options.tree, "", O_PATH | O_DIRECTORY, false);
 
-    if (slash) {
-        *slash = '\0';
-    }
-    fd = open_path(survey->options.tree, slash ? parent : "");
-    return fd < 0 ? fd : fstatat(fd, name, ret, flags) < 0 ? -errno : 0;
+    return fd < 0                                                            ? fd
+           : fstatat(fd, name, ret, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0 ? -errno
+                                                                             : 0;
 }
 
 /* --- the table of folders --- */
@@ -356,7 +331,8 @@ static bool watch_folder(struct survey *survey, struct folder *folder, int fd)
 static bool begin_look(struct survey *survey, struct folder *folder)
 {
     scoped(free) char *path = path_of(folder, NULL);
-    scoped(fd_close) int fd = open_path(survey->options.tree, path);
+    scoped(fd_close) int fd =
+        tree_open_path(survey->options.tree, path, O_PATH | O_DIRECTORY, false);
     bool appeared = folder->since_ns == EVERYTHING;
     int read_fd;
 

@@ -35,8 +35,8 @@ int tree_open_at(const struct tree *tree, int dir_fd, const char *name, int flag
 /*
  * The same for what @path leads to from the tree's own folder: names with a '/' between each two,
  * none of them empty, "." or ".."; "" is the folder itself. @follow: links on the way and at its
- * end are followed (unless O_NOFOLLOW) as long as they stay below the folder; else they are -ELOOP,
- * and always so on Linux before 5.6. Leading out is -EXDEV.
+ * end are followed (unless O_NOFOLLOW) as long as they stay below the folder; else they are -ELOOP
+ * or -ENOTDIR, and always so on Linux before 5.6. Leading out is -EXDEV.
  */
 int tree_open_path(const struct tree *tree, const char *path, int flags, bool follow);
 /*
