@@ -51,6 +51,8 @@ struct fileserver {
     struct tree *tree;
     struct fuse_server *server; /* either this */
     struct sftp_server *sftp;   /* or this; the other is NULL */
+    struct disk *disk;          /* of @server */
+    struct loop_io *done;       /* by the disk */
     struct loop_signal *sigterm, *sigint;
     struct loop_child *vm;
     struct loop_timer *idle;
@@ -111,6 +113,9 @@ static void disconnect(struct fileserver *fs)
 {
     loop_io_free(fs->io);
     fs->io = NULL;
+    if (fs->server) {
+        fuse_server_cut(fs->server);
+    }
     fd_close(steal_fd(&fs->fd));
     buf_done(&fs->in);
     buf_done(&fs->out);
@@ -222,6 +227,9 @@ static void on_connection_ready(evutil_socket_t fd, short what, void *arg)
     }
     loop_io_want(fs->io,
                  (short)((fs->out.len < OUT_HIGH ? EV_READ : 0) | (fs->out.len ? EV_WRITE : 0)));
+    if (fs->done) {
+        loop_io_want(fs->done, fs->out.len < OUT_HIGH ? EV_READ : 0);
+    }
     loop_timer_set(fs->idle, IDLE_MS);
 }
 
@@ -236,6 +244,17 @@ static void on_files_changed(evutil_socket_t fd, short what, void *arg)
     } else if (r < 0) {
         disconnect(fs);
     } else {
+        on_connection_ready(fs->fd, 0, fs);
+    }
+}
+
+static void on_disk_done(evutil_socket_t fd, short what, void *arg)
+{
+    struct fileserver *fs = arg;
+
+    while (fs->out.len < OUT_HIGH && fuse_server_finish(fs->server, &fs->out)) {
+    }
+    if (fs->fd >= 0) {
         on_connection_ready(fs->fd, 0, fs);
     }
 }
@@ -342,14 +361,29 @@ static int open_server(struct fileserver *fs, const struct arguments *args, stru
     if (args->sftp) {
         return open_sftp(fs, options.id, args->follow, err);
     }
+    r = disk_new(&fs->disk, err);
+    if (r < 0) {
+        return r;
+    }
     options.tree = fs->tree;
+    options.disk = fs->disk;
     return fuse_server_new(&options, &fs->server, err);
 }
 
-static int confine(const struct arguments *args, struct error *err)
+static int start_threads(void *arg, struct error *err)
 {
-    const struct sandbox_options options = {
-        .source = args->source, .writable = args->writable, .state_dir = args->dir};
+    struct fileserver *fs = arg;
+
+    return fs->disk ? disk_start(fs->disk, err) : 0;
+}
+
+static int confine(struct fileserver *fs, const struct arguments *args, struct error *err)
+{
+    const struct sandbox_options options = {.source = args->source,
+                                            .writable = args->writable,
+                                            .state_dir = args->dir,
+                                            .start_threads = start_threads,
+                                            .arg = fs};
     const char *missing = NULL;
     int r = sandbox_enter(&options, &missing, err);
 
@@ -383,10 +417,13 @@ static int open_all(struct fileserver *fs, const struct arguments *args, struct 
         fs->changes =
             loop_io_new(fs->loop, fuse_server_watch_fd(fs->server), EV_READ, on_files_changed, fs);
     }
+    if (fs->disk) {
+        fs->done = loop_io_new(fs->loop, disk_fd(fs->disk), EV_READ, on_disk_done, fs);
+    }
     if (args->vm) {
         r = loop_child_new(fs->loop, args->vm, on_vm_ended, fs, &fs->vm, err);
     }
-    return r < 0 ? r : confine(args, err);
+    return r < 0 ? r : confine(fs, args, err);
 }
 
 static void close_all(struct fileserver *fs)
@@ -394,6 +431,7 @@ static void close_all(struct fileserver *fs)
     disconnect(fs);
     buf_done(&fs->out);
     loop_io_free(fs->changes);
+    loop_io_free(fs->done);
     loop_io_free(fs->listening);
     fd_close(fs->listen_fd);
     loop_child_free(fs->vm);
@@ -402,6 +440,7 @@ static void close_all(struct fileserver *fs)
     loop_signal_free(fs->sigterm);
     loop_free(fs->loop);
     fuse_server_free(fs->server);
+    disk_free(fs->disk);
     sftp_server_free(fs->sftp);
     tree_free(fs->tree);
 }

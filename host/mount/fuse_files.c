@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -234,26 +235,95 @@ int fuse_serve_removexattr(struct fuse_job *job)
 
 /* --- contents --- */
 
+/* It was asked for by an earlier connection, and is being done, or is done. */
+static bool is_under_way(const struct fuse_job *job)
+{
+    return job->server->disk && disk_adopt(job->server->disk, job->req->unique);
+}
+
+static bool may_be_later(const struct fuse_job *job)
+{
+    return job->server->disk && disk_has_room(job->server->disk);
+}
+
+/* Takes @take_fd; -1 with errno set is fine, and is what is returned then. */
+static int do_later(struct fuse_job *job, enum disk_kind kind, int take_fd, size_t size,
+                    off_t offset)
+{
+    struct disk_job *later;
+
+    if (take_fd < 0) {
+        return -errno;
+    }
+    later = xnew(struct disk_job);
+    *later = (struct disk_job){.kind = kind,
+                               .id = job->req->unique,
+                               .node = job->node->id,
+                               .fd = take_fd,
+                               .size = size,
+                               .offset = offset,
+                               .data = size ? xmalloc(size) : NULL};
+    disk_put(job->server->disk, later);
+    return FUSE_LATER;
+}
+
+/*
+ * pread(2) of all there is, without waiting for the disk: -EAGAIN. What cannot tell whether it
+ * would wait, such as a network's file system, may well do so.
+ */
+static ssize_t read_at_once(int fd, uint8_t *room, size_t size, off_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        const struct iovec rest = {.iov_base = room + done, .iov_len = size - done};
+        ssize_t n = preadv2(fd, &rest, 1, offset + (off_t)done, RWF_NOWAIT);
+
+        if (n == 0) {
+            break;
+        }
+        if (n < 0) {
+            return errno == EOPNOTSUPP || errno == ENOSYS || errno == EPERM ? -EAGAIN : -errno;
+        }
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+static ssize_t read_and_wait(int fd, uint8_t *room, size_t size, off_t offset)
+{
+    ssize_t n = pread(fd, room, size, offset);
+
+    return n < 0 ? -errno : n;
+}
+
 int fuse_serve_read(struct fuse_job *job)
 {
     const struct fuse_read_in *in = job->req->arg;
-    int fd = nodes_io_fd(job->server->nodes, job->node, false);
     size_t size = MIN(in->size, FUSE_WRITE_MAX);
+    bool later = may_be_later(job);
     size_t begin;
     ssize_t n;
-    void *room;
+    uint8_t *room;
+    int fd;
 
+    if (is_under_way(job)) {
+        return FUSE_LATER;
+    }
+    fd = nodes_io_fd(job->server->nodes, job->node, false);
     if (fd < 0) {
         return fd;
     }
     begin = fuse_reply_begin(job->out, job->req->unique);
     room = buf_reserve(job->out, size);
-    n = room ? pread(fd, room, size, (off_t)in->offset) : -1;
+    n = !room   ? -ENOMEM
+        : later ? read_at_once(fd, room, size, (off_t)in->offset)
+                : read_and_wait(fd, room, size, (off_t)in->offset);
     if (n < 0) {
-        int r = room ? -errno : -ENOMEM;
-
         buf_truncate(job->out, begin);
-        return r;
+        return n == -EAGAIN && later ? do_later(job, DISK_READ, fcntl(fd, F_DUPFD_CLOEXEC, 0), size,
+                                                (off_t)in->offset)
+                                     : (int)n;
     }
     buf_commit(job->out, (size_t)n);
     fuse_reply_end(job->out, begin);
@@ -285,24 +355,39 @@ int fuse_serve_write(struct fuse_job *job)
 int fuse_serve_fsync(struct fuse_job *job)
 {
     const struct fuse_fsync_in *in = job->req->arg;
-    int fd = job->node->io_fd >= 0 ? job->node->io_fd
-                                   : nodes_io_fd(job->server->nodes, job->node, false);
+    bool data_only = in->fsync_flags & FUSE_FSYNC_FDATASYNC;
+    int fd;
 
+    if (is_under_way(job)) {
+        return FUSE_LATER;
+    }
+    fd = job->node->io_fd >= 0 ? job->node->io_fd
+                               : nodes_io_fd(job->server->nodes, job->node, false);
     if (fd < 0) {
         return fd;
     }
-    return (in->fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(fd) : fsync(fd)) < 0
-               ? -errno
-               : fuse_answer(job, NULL, 0);
+    if (may_be_later(job)) {
+        return do_later(job, data_only ? DISK_FDATASYNC : DISK_FSYNC, fcntl(fd, F_DUPFD_CLOEXEC, 0),
+                        0, 0);
+    }
+    return (data_only ? fdatasync(fd) : fsync(fd)) < 0 ? -errno : fuse_answer(job, NULL, 0);
 }
 
 int fuse_serve_fsyncdir(struct fuse_job *job)
 {
-    int path_fd = nodes_path_fd(job->server->nodes, job->node);
-    scoped(fd_close) int fd = path_fd < 0 ? -1 : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
+    scoped(fd_close) int fd = -1;
+    int path_fd;
 
+    if (is_under_way(job)) {
+        return FUSE_LATER;
+    }
+    path_fd = nodes_path_fd(job->server->nodes, job->node);
+    fd = path_fd < 0 ? path_fd : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
-        return path_fd < 0 ? path_fd : fd;
+        return fd;
+    }
+    if (may_be_later(job)) {
+        return do_later(job, DISK_FSYNC, steal_fd(&fd), 0, 0);
     }
     return fsync(fd) < 0 ? -errno : fuse_answer(job, NULL, 0);
 }

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "mount/ahead.h"
 #include "mount/coherence.h"
+#include "mount/disk.h"
 #include "mount/fuse_wire.h"
 #include "mount/nodes.h"
 
@@ -32,6 +33,7 @@ struct fuse_server {
     const struct tree *tree;
     struct nodes *nodes;
     struct journal *journal;
+    struct disk *disk;              /* NULL: everything is waited for */
     struct journal_session session; /* minor 0: no INIT yet */
     uid_t uid;
     gid_t gid;
@@ -53,7 +55,9 @@ struct fuse_job {
     struct node *node;
 };
 
-/* 0: answered, or to be answered with nothing; -errno: to be answered so. */
+#define FUSE_LATER 1 /* by fuse_server_finish() */
+
+/* 0: answered, or to be answered with nothing; -errno: to be answered so; FUSE_LATER. */
 typedef int fuse_serve_fn(struct fuse_job *job);
 
 /* ---- fuse_show.c ---- */

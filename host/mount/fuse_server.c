@@ -53,6 +53,9 @@ static int serve_init(struct fuse_job *job)
     for (size_t i = 0; i < FUSE_STREAMS; i++) {
         server->streams[i].node = 0;
     }
+    if (server->disk) {
+        disk_abandon(server->disk);
+    }
     ahead_void_all(&server->ahead);
     nodes_reset(server->nodes);
     coherence_reset(server->coherence);
@@ -304,15 +307,31 @@ static int put_ahead(struct fuse_server *server, struct buf *out, size_t begin)
     return 0;
 }
 
+/* What is said ahead, then what has happened. */
+static int put_all(struct fuse_server *server, struct buf *out)
+{
+    int r = put_ahead(server, out, out->len);
+
+    buf_put(out, server->news.data, server->news.len);
+    buf_drop(&server->news, server->news.len);
+    return r;
+}
+
+static bool syncs(const struct fuse_op *op)
+{
+    return op->opcode == FUSE_FSYNC || op->opcode == FUSE_FSYNCDIR;
+}
+
 /*
  * A change that comes again is not made again. To repeat most of them does no harm unless the host
- * has changed the same since, so only this process keeps them in mind.
+ * has changed the same since, so only this process keeps them in mind. Nor is a sync, which would
+ * not fail a second time.
  */
 static int serve(struct fuse_server *server, const struct fuse_request *req,
                  const struct fuse_op *op, struct buf *out)
 {
     struct fuse_job job = {.server = server, .req = req, .out = out};
-    bool known_here = (op->once || op->changes) && server->journal && req->unique;
+    bool known_here = (op->once || op->changes || syncs(op)) && server->journal && req->unique;
     bool keeps = op->once && known_here;
     const void *known;
     size_t begin = out->len, known_len;
@@ -334,6 +353,9 @@ static int serve(struct fuse_server *server, const struct fuse_request *req,
     }
     server->again = seen == JOURNAL_BEGUN;
     r = dispatch(&job, op);
+    if (r == FUSE_LATER) {
+        return put_all(server, out);
+    }
     if (r < 0 || out->len == begin) {
         fuse_reply_error(out, req->unique, MIN(r, 0));
     }
@@ -344,16 +366,6 @@ static int serve(struct fuse_server *server, const struct fuse_request *req,
     }
     flush_journal(server);
     r = put_ahead(server, out, begin);
-    buf_put(out, server->news.data, server->news.len);
-    buf_drop(&server->news, server->news.len);
-    return r;
-}
-
-/* What is said ahead, then what has happened. */
-static int put_all(struct fuse_server *server, struct buf *out)
-{
-    int r = put_ahead(server, out, out->len);
-
     buf_put(out, server->news.data, server->news.len);
     buf_drop(&server->news, server->news.len);
     return r;
@@ -379,6 +391,46 @@ void fuse_server_restart(struct fuse_server *server)
 {
     ahead_restart(&server->ahead, false);
     coherence_restart(server->coherence);
+}
+
+void fuse_server_cut(struct fuse_server *server)
+{
+    if (server->disk) {
+        disk_orphan(server->disk);
+    }
+}
+
+/* The host's watch tells of it as if somebody else had closed the file, unless we are first. */
+static void close_late(struct fuse_server *server, struct disk_job *job)
+{
+    struct node *node = nodes_find(server->nodes, job->node);
+
+    if (node) {
+        nodes_close_late(server->nodes, node);
+    }
+    fd_close(steal_fd(&job->fd));
+}
+
+bool fuse_server_finish(struct fuse_server *server, struct buf *out)
+{
+    scoped(disk_job_free) struct disk_job *job = server->disk ? disk_take(server->disk) : NULL;
+    size_t begin = out->len;
+
+    if (!job) {
+        return false;
+    }
+    if (job->result < 0) {
+        fuse_reply_error(out, job->id, job->result);
+    } else {
+        fuse_reply(out, job->id, job->data, (size_t)job->result);
+    }
+    if (job->kind != DISK_READ) {
+        close_late(server, job);
+        if (server->journal) {
+            journal_remember(server->journal, job->id, out->data + begin, out->len - begin);
+        }
+    }
+    return true;
 }
 
 void fuse_server_set_events(struct fuse_server *server, bool events)
@@ -482,6 +534,7 @@ int fuse_server_new(const struct fuse_server_options *options, struct fuse_serve
     int r;
 
     server->tree = options->tree;
+    server->disk = options->disk;
     server->io = xmalloc(MAX(XATTR_SIZE_MAX, XATTR_LIST_MAX));
     server->nodes = nodes_new(options->tree);
     server->coherence = coherence_new(server->nodes, &server->ahead, options->cache_ms);

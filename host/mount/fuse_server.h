@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Serves the FUSE requests of one guest's kernel from a tree. One message in, at most one answer
- * out; what a request waits for is the host's file system, and nothing else.
+ * out; what a request waits for is the host's file system, and nothing else. What is to be read
+ * from the disk, or synced, is answered later, so that the others need not wait (disk.h).
  *
  * OPEN, OPENDIR and FLUSH are answered ENOSYS, so that the kernel does without them from then on:
  * all state belongs to nodes (nodes.h). Every file is shown as owned by the guest's user, unless
@@ -18,6 +19,7 @@
 #include <sys/types.h>
 #include "base/buf.h"
 #include "base/error.h"
+#include "mount/disk.h"
 #include "mount/journal.h"
 #include "mount/tree.h"
 
@@ -29,6 +31,7 @@ struct fuse_server_options {
     uint8_t id[JOURNAL_ID_LEN];
     uint32_t cache_ms; /* how long the guest may rely on what is not watched; 0: on nothing */
     size_t fd_max;
+    struct disk *disk; /* borrowed; NULL: everything is waited for */
 };
 
 /* Takes up what an earlier process of the same mount has left. */
@@ -45,6 +48,13 @@ void fuse_server_set_owner(struct fuse_server *server, uid_t uid, gid_t gid);
  * a mount that was begun with another server, whose state is lost; nothing was answered.
  */
 int fuse_server_message(struct fuse_server *server, const void *data, size_t len, struct buf *out);
+/*
+ * Once disk_fd() is readable: appends one answer that is due to @out, whose cap must allow
+ * FUSE_WRITE_MAX more. False: none is.
+ */
+bool fuse_server_finish(struct fuse_server *server, struct buf *out);
+/* Nobody is connected any more, and what is done for the last one waits to be asked for again. */
+void fuse_server_cut(struct fuse_server *server);
 /* Another connection: what was on its way by the last one is told again. */
 void fuse_server_restart(struct fuse_server *server);
 /* Whether the guest replays what the host does, for those who watch there (replay.h). */

@@ -118,6 +118,11 @@ void nodes_give_io_fd(struct nodes *nodes, struct node *node, int take_fd, bool 
  * for its close). Returns whether there were any.
  */
 bool nodes_end_writing(struct nodes *nodes);
+/*
+ * A copy of the descriptor that the contents of @node were accessed by will be closed now; if it is
+ * the last one, whoever nodes_set_closing() names is told.
+ */
+void nodes_close_late(struct nodes *nodes, struct node *node);
 
 /* -errno. By descriptor ... */
 int nodes_stat(struct nodes *nodes, struct node *node, struct node_stat *ret);

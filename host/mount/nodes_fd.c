@@ -194,6 +194,13 @@ bool nodes_end_writing(struct nodes *nodes)
     return any;
 }
 
+void nodes_close_late(struct nodes *nodes, struct node *node)
+{
+    if (nodes->closing && !node->io_writes) {
+        nodes->closing(node, nodes->closing_arg);
+    }
+}
+
 int nodes_stat(struct nodes *nodes, struct node *node, struct node_stat *ret)
 {
     int fd = node->io_fd >= 0 ? node->io_fd : node->path_fd;

@@ -13,6 +13,12 @@ struct sandbox_options {
     const char *source; /* the shared folder */
     bool writable;
     const char *state_dir; /* where the server's own files are; NULL: it has none */
+    /*
+     * Called once files are confined, and before threads cannot be made any more; returns when all
+     * of them run. -errno. NULL: there are none.
+     */
+    int (*start_threads)(void *arg, struct error *err);
+    void *arg;
 };
 
 /* Of a process with one thread. *@ret_missing: "Landlock", ... for a warning, or NULL. */

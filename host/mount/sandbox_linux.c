@@ -93,6 +93,7 @@ static const int allowed[] = {
     SYS_writev,
     SYS_pread64,
     SYS_pwrite64,
+    SYS_preadv2,
     SYS_lseek,
     SYS_fstat,
     SYS_newfstatat,
@@ -202,6 +203,7 @@ static int enter_seccomp(struct error *err)
     struct sock_filter filter[ARRAY_LEN(allowed) * 2 + 8];
     struct sock_fprog program = {.filter = filter};
     size_t n = 0;
+    long r;
 
     filter[n++] = (struct sock_filter)LOAD(arch);
     filter[n++] = (struct sock_filter)IF_EQUAL(OWN_ARCH, 1, 0);
@@ -213,8 +215,14 @@ static int enter_seccomp(struct error *err)
     }
     filter[n++] = (struct sock_filter)RET(SECCOMP_RET_ERRNO | EPERM);
     program.len = (unsigned short)n;
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0) {
-        return errno == EINVAL ? 1 : error_errno(err, errno, "filtering system calls");
+    r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+    if (r > 0) {
+        return error_set(err, EBUSY, "filtering system calls: thread %ld stays outside", r);
+    }
+    if (r < 0) {
+        return errno == EINVAL || errno == ENOSYS
+                   ? 1
+                   : error_errno(err, errno, "filtering system calls");
     }
     return 0;
 }
@@ -233,6 +241,10 @@ int sandbox_enter(const struct sandbox_options *options, const char **ret_missin
         return r;
     }
     missing = r > 0 ? "Landlock" : NULL;
+    r = options->start_threads ? options->start_threads(options->arg, err) : 0;
+    if (r < 0) {
+        return r;
+    }
     r = OWN_ARCH ? enter_seccomp(err) : 1;
     if (r < 0) {
         return r;

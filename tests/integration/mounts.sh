@@ -81,6 +81,33 @@ writer() {
 	PYTHON
 }
 
+test_a_disk_that_hangs_delays_nothing_else() {
+	mkdir "$TMP/slow"
+	python3 "$HERE/slowfs.py" "$TMP/slow" >"$TMP/slow.out"
+	expect 0 limactl mounts add vm "$TMP/slow:$TMP/guest/slow" --writable --temporary
+	cat "$TMP/guest/slow/held" >"$TMP/held" &
+	local reader=$! result=0
+	wait_line "$TMP/slow.out" "holds READ" 20
+	python3 -c 'import os, sys; os.fsync(os.open(sys.argv[1], os.O_RDWR))' "$TMP/guest/slow/quick" 2>"$TMP/sync.err" &
+	local syncer=$!
+	wait_line "$TMP/slow.out" "holds FSYNC" 20
+	expect 0 timeout 5 cat "$TMP/guest/slow/quick"
+	is quick
+	expect 0 timeout 5 ls "$TMP/guest/slow"
+	has out held
+	kill -USR1 "$(cat "$LIMA_HOME/vm/qemu.pid")" # cuts the port: both are asked for again
+	expect 0 timeout 10 stat -f "$TMP/guest/slow"
+	[ "$(grep -c '^holds' "$TMP/slow.out")" -eq 2 ] || fail "done twice: $(cat "$TMP/slow.out")"
+	kill -USR1 "$(sed -n 's/^pid //p' "$TMP/slow.out")"
+	wait "$reader" || fail "the reader failed"
+	cmp "$TMP/held" <(yes held | head -1024 | tr -d '\n') || fail "other bytes were read"
+	wait "$syncer" || result=$?
+	[ "$result" -eq 1 ] || fail "fsync did not fail"
+	grep -q "Input/output error" "$TMP/sync.err" || fail "$(cat "$TMP/sync.err")"
+	expect 0 limactl mounts remove vm "$TMP/guest/slow"
+	umount "$TMP/slow"
+}
+
 test_a_program_that_writes_does_not_notice_what_dies() {
 	writer >"$TMP/digest" 2>"$TMP/writer.err" &
 	local writer=$!
