@@ -9,7 +9,7 @@
  *
  * A call for a mount that is on its way to another state is refused with EBUSY.
  */
-#include "mounts.h"
+#include "mounts_internal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,43 +26,12 @@
 #include "sshfs.h"
 #include "wire.h"
 
-#define MOUNTS_MAX  32
 #define WORDS_MAX   256
 #define WAIT_MS_MAX 60000
-#define KEEP_FUSE   "lima-fuse-" /* + number */
-#define KEEP_LOG    "lima-fuselog-"
-
-enum state { STATE_MOUNTING, STATE_MOUNTED, STATE_UNMOUNTING };
-
-struct mount {
-    struct mounts *mounts;
-    struct mount *next;
-    enum state state;
-    char *tag, *path, *options;
-    const char *type;
-    unsigned number;     /* for the names of what is kept */
-    struct fuse *fuse;   /* NULL: with a device, or: */
-    struct sshfs *sshfs; /* NULL: not by that */
-    uid_t uid;           /* of the user who owns the files */
-    gid_t gid;
-    struct mountpoint point;   /* for the child; borrows from here */
-    struct child *child;       /* NULL: none runs */
-    struct mux_stream *stream; /* of the call that waits for the child; NULL: it went away */
-    struct buf words;          /* of the child */
-};
-
-struct mounts {
-    struct mounts_options options;
-    struct mount *list;
-    size_t count;
-    unsigned next_number;
-    int table_fd; /* /proc/self/mountinfo, which tells when it changes; -1 */
-    struct loop_watch *table;
-};
 
 /* --- the list --- */
 
-static struct mount *find(const struct mounts *mounts, const char *tag)
+struct mount *mounts_find(const struct mounts *mounts, const char *tag)
 {
     struct mount *mount = mounts->list;
 
@@ -72,26 +41,7 @@ static struct mount *find(const struct mounts *mounts, const char *tag)
     return mount;
 }
 
-static char *keep_name(const char *prefix, unsigned number)
-{
-    return xasprintf("%s%u", prefix, number);
-}
-
-static void keep(const struct mount *mount, void (*fn)(const char *name, int fd))
-{
-    scoped(free) char *fuse_name = keep_name(KEEP_FUSE, mount->number);
-    scoped(free) char *log_name = keep_name(KEEP_LOG, mount->number);
-
-    fn(fuse_name, fuse_fd(mount->fuse));
-    fn(log_name, fuse_log_fd(mount->fuse));
-}
-
-static void remove_kept(const char *name, int fd)
-{
-    keep_remove(name);
-}
-
-static void mount_free(struct mount *mount)
+void mounts_free_one(struct mount *mount)
 {
     struct mount **link = &mount->mounts->list;
 
@@ -112,7 +62,7 @@ static void mount_free(struct mount *mount)
     free(mount);
 }
 
-static struct mount *mount_new(struct mounts *mounts, const char *tag, const char *path)
+struct mount *mounts_new_one(struct mounts *mounts, const char *tag, const char *path)
 {
     struct mount *mount = xnew(struct mount);
 
@@ -197,7 +147,7 @@ static int run_unmount(void *arg)
 /* --- answers --- */
 
 /* False: no room; the stream is still the caller's. */
-static bool reply_mounted(const struct mount *mount, struct mux_stream *stream, bool resumed)
+bool mounts_reply(const struct mount *mount, struct mux_stream *stream, bool resumed)
 {
     lima_guest_v1_Mounted message = lima_guest_v1_Mounted_init_zero;
     uint8_t bytes[WIRE_MAX];
@@ -214,7 +164,7 @@ static bool reply_mounted(const struct mount *mount, struct mux_stream *stream, 
 /* The stream goes on as the mount's own, or ends. */
 static void answer_mounted(struct mount *mount, struct mux_stream *stream, bool resumed)
 {
-    if (!reply_mounted(mount, stream, resumed)) {
+    if (!mounts_reply(mount, stream, resumed)) {
         mux_stream_reset(stream, MUX_RESET_REFUSED);
     } else if (mount->fuse) {
         fuse_attach(mount->fuse, stream);
@@ -232,18 +182,18 @@ static void refuse(struct mux_stream *stream, int status, const struct buf *word
 
 /* --- mounting --- */
 
-static void on_fuse_ended(struct fuse *fuse, void *arg)
+void mounts_on_fuse_ended(struct fuse *fuse, void *arg)
 {
     struct mount *mount = arg;
 
     log_info("'%s' was unmounted", mount->path);
-    keep(mount, remove_kept);
+    mounts_keep(mount, mounts_remove_kept);
     if (mount->child) { /* it is our doing, and goes on below */
         fuse_free(mount->fuse);
         mount->fuse = NULL;
         return;
     }
-    mount_free(mount);
+    mounts_free_one(mount);
 }
 
 static void on_mount_done(int status, void *arg)
@@ -256,14 +206,14 @@ static void on_mount_done(int status, void *arg)
     if (status) {
         log_warn("mounting '%s' failed: %s", mount->path, buf_str(&mount->words));
         refuse(stream, status, &mount->words);
-        mount_free(mount);
+        mounts_free_one(mount);
         return;
     }
     log_info("'%s' is mounted, from the host by %s", mount->path,
              mount->fuse ? "fuse" : mount->type);
-    mount->state = STATE_MOUNTED;
+    mount->state = MOUNTS_STATE_MOUNTED;
     if (mount->fuse) {
-        keep(mount, keep_put);
+        mounts_keep(mount, keep_put);
     }
     if (stream) {
         answer_mounted(mount, stream, false);
@@ -271,7 +221,7 @@ static void on_mount_done(int status, void *arg)
 }
 
 /* The instance's user; before it exists, or without one, root. */
-static void find_user(struct mount *mount, const char *asked)
+void mounts_find_user(struct mount *mount, const char *asked)
 {
     const struct mounts_options *options = &mount->mounts->options;
     const char *name = *asked ? asked : options->user ? options->user(options->arg) : "";
@@ -305,7 +255,7 @@ static int open_fuse(struct mount *mount, const lima_guest_v1_MountRequest *requ
 {
     const struct fuse_options options = {.loop = mount->mounts->options.loop,
                                          .children = mount->mounts->options.children,
-                                         .ended = on_fuse_ended,
+                                         .ended = mounts_on_fuse_ended,
                                          .arg = mount};
     scoped(free) struct fuselog_mount *about = xnew(struct fuselog_mount);
 
@@ -327,12 +277,12 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                        const lima_guest_v1_MountRequest *request, const char *path,
                        const struct mountpoint *how, struct error *err)
 {
-    struct mount *mount = mount_new(mounts, request->tag, path);
+    struct mount *mount = mounts_new_one(mounts, request->tag, path);
     int r = 0;
 
     mount->options = xstrdup(request->options);
     mount->type = type_of(request);
-    find_user(mount, request->user);
+    mounts_find_user(mount, request->user);
     if (request->kind == lima_guest_v1_MountRequest_Kind_AGENT) {
         r = open_fuse(mount, request, err);
     }
@@ -348,7 +298,7 @@ static int begin_mount(struct mounts *mounts, const struct rpc_call *call,
                                        .covers = how->covers};
     r = r < 0 ? r : start_child(mount, run_mount, on_mount_done, err);
     if (r < 0) {
-        mount_free(mount);
+        mounts_free_one(mount);
         return r;
     }
     wait_for_child(mount, call);
@@ -386,76 +336,9 @@ static void drop_replaced(struct mount *mount)
 {
     log_info("'%s' is mounted anew", mount->path);
     if (mount->fuse) {
-        keep(mount, remove_kept);
+        mounts_keep(mount, mounts_remove_kept);
     }
-    mount_free(mount);
-}
-
-/* --- by sshfs --- */
-
-static void on_sshfs_ended(void *arg)
-{
-    struct mount *mount = arg;
-
-    if (mount->state == STATE_UNMOUNTING) { /* our doing, and goes on in on_unmount_done() */
-        sshfs_free(steal(mount->sshfs));
-        return;
-    }
-    mount_free(mount);
-}
-
-/* The answer comes at once; when it is there, Follow says. */
-static int begin_sshfs(struct mounts *mounts, const struct rpc_call *call,
-                       const lima_guest_v1_MountRequest *request, const char *path, bool replaces,
-                       struct error *err)
-{
-    struct mount *mount = mount_new(mounts, request->tag, path);
-    dev_t device;
-    const struct sshfs_options options = {
-        .children = mounts->options.children,
-        .tunnels = mounts->options.tunnels,
-        .source = mount->tag,
-        .path = mount->path,
-        .options = request->options,
-        .read_only = !request->writable,
-        .replaces = replaces || mountpoint_find_type(SSHFS_TYPE, request->tag, &device),
-        .ended = on_sshfs_ended,
-        .arg = mount};
-    int r = sshfs_start(&options, &mount->sshfs, err);
-
-    if (r < 0) {
-        mount_free(mount);
-        return r;
-    }
-    mount->type = SSHFS_TYPE;
-    find_user(mount, request->user);
-    mount->state = STATE_MOUNTED;
-    mux_stream_consumed(call->stream, call->rest_len);
-    if (reply_mounted(mount, call->stream, false)) {
-        sshfs_join(mount->sshfs, call->stream);
-    } else {
-        mux_stream_reset(call->stream, MUX_RESET_REFUSED);
-        mount_free(mount);
-    }
-    return 0;
-}
-
-int mounts_serve_follow(const struct rpc_call *call, void *arg, struct error *err)
-{
-    struct mounts *mounts = arg;
-    lima_guest_v1_FollowRequest request = lima_guest_v1_FollowRequest_init_zero;
-    struct mount *mount;
-
-    if (!wire_decode(call->request, call->request_len, lima_guest_v1_FollowRequest_fields,
-                     &request)) {
-        return error_set(err, EBADMSG, "malformed request");
-    }
-    mount = find(mounts, request.tag);
-    if (!mount || !mount->sshfs) {
-        return error_set(err, ENOENT, "no such mount");
-    }
-    sshfs_follow(mount->sshfs, call);
-    return 0;
+    mounts_free_one(mount);
 }
 
 /* --- all kinds --- */
@@ -464,11 +347,11 @@ int mounts_serve_follow(const struct rpc_call *call, void *arg, struct error *er
 static void take_up(struct mounts *mounts, const struct rpc_call *call,
                     const lima_guest_v1_MountRequest *request, const char *path)
 {
-    struct mount *mount = mount_new(mounts, request->tag, path);
+    struct mount *mount = mounts_new_one(mounts, request->tag, path);
 
     mount->type = type_of(request);
-    mount->state = STATE_MOUNTED;
-    find_user(mount, request->user);
+    mount->state = MOUNTS_STATE_MOUNTED;
+    mounts_find_user(mount, request->user);
     mux_stream_consumed(call->stream, call->rest_len);
     answer_mounted(mount, call->stream, true);
 }
@@ -485,13 +368,13 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
     if (r < 0) {
         return r;
     }
-    mount = find(mounts, request->tag);
-    if (mount && mount->state != STATE_MOUNTED) {
+    mount = mounts_find(mounts, request->tag);
+    if (mount && mount->state != MOUNTS_STATE_MOUNTED) {
         return error_set(err, EBUSY, "'%s' is being %s", mount->path,
-                         mount->state == STATE_MOUNTING ? "mounted" : "unmounted");
+                         mount->state == MOUNTS_STATE_MOUNTING ? "mounted" : "unmounted");
     }
     if (mount && is_same(mount, request, path) && is_there(mount)) {
-        find_user(mount, request->user);
+        mounts_find_user(mount, request->user);
         mux_stream_consumed(call->stream, call->rest_len);
         answer_mounted(mount, call->stream, true);
         return 0;
@@ -511,7 +394,7 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         return error_set(err, EUSERS, "there are %d mounts already", MOUNTS_MAX);
     }
     return request->kind == lima_guest_v1_MountRequest_Kind_SSHFS
-               ? begin_sshfs(mounts, call, request, path, point.replaces, err)
+               ? mounts_begin_sshfs(mounts, call, request, path, point.replaces, err)
                : begin_mount(mounts, call, request, path, &point, err);
 }
 
@@ -526,7 +409,7 @@ static void on_unmount_done(int status, void *arg)
     mount->stream = NULL;
     if (status) {
         refuse(stream, status, &mount->words);
-        mount->state = STATE_MOUNTED;
+        mount->state = MOUNTS_STATE_MOUNTED;
         buf_drop(&mount->words, mount->words.len);
         return;
     }
@@ -534,13 +417,13 @@ static void on_unmount_done(int status, void *arg)
         rpc_answer(stream, NULL, NULL);
     }
     if (mount->fuse) {
-        keep(mount, remove_kept);
+        mounts_keep(mount, mounts_remove_kept);
     }
     log_info("'%s' is unmounted", mount->path);
     if (mount->sshfs) {
         sshfs_release(steal(mount->sshfs));
     }
-    mount_free(mount);
+    mounts_free_one(mount);
 }
 
 int mounts_serve_unmount(const struct rpc_call *call, void *arg, struct error *err)
@@ -554,13 +437,13 @@ int mounts_serve_unmount(const struct rpc_call *call, void *arg, struct error *e
                      &request)) {
         return error_set(err, EBADMSG, "malformed request");
     }
-    mount = find(mounts, request.tag);
+    mount = mounts_find(mounts, request.tag);
     if (!mount || !*request.tag) {
         return error_set(err, ENOENT, "no such mount");
     }
-    if (mount->state != STATE_MOUNTED) {
+    if (mount->state != MOUNTS_STATE_MOUNTED) {
         return error_set(err, EBUSY, "'%s' is being %s", mount->path,
-                         mount->state == STATE_MOUNTING ? "mounted" : "unmounted");
+                         mount->state == MOUNTS_STATE_MOUNTING ? "mounted" : "unmounted");
     }
     mount->point.path = mount->path;
     mount->point.lazy = request.lazy;
@@ -569,16 +452,16 @@ int mounts_serve_unmount(const struct rpc_call *call, void *arg, struct error *e
     if (r < 0) {
         return r;
     }
-    mount->state = STATE_UNMOUNTING;
+    mount->state = MOUNTS_STATE_UNMOUNTING;
     wait_for_child(mount, call);
     return 0;
 }
 
 bool mounts_find_device(const struct mounts *mounts, const char *tag, struct mounts_device *ret)
 {
-    const struct mount *mount = find(mounts, tag);
+    const struct mount *mount = mounts_find(mounts, tag);
 
-    if (!mount || mount->fuse || mount->state != STATE_MOUNTED) {
+    if (!mount || mount->fuse || mount->state != MOUNTS_STATE_MOUNTED) {
         return false;
     }
     *ret = (struct mounts_device){mount->tag, mount->path, mount->type};
@@ -599,69 +482,12 @@ int mounts_serve_settled(const struct rpc_call *call, void *arg, struct error *e
 
 /* --- life --- */
 
-struct found {
-    struct mounts *mounts;
-    struct {
-        unsigned number;
-        int fuse_fd, log_fd;
-    } items[MOUNTS_MAX];
-    size_t count;
-};
-
-static void on_kept(const char *name, int take_fd, void *arg)
-{
-    struct found *found = arg;
-    bool is_log = strncmp(name, KEEP_LOG, strlen(KEEP_LOG)) == 0;
-    bool is_fuse = strncmp(name, KEEP_FUSE, strlen(KEEP_FUSE)) == 0;
-    unsigned number = 0;
-    size_t i = 0;
-
-    if (is_log || is_fuse) {
-        number = (unsigned)strtoul(name + strlen(is_log ? KEEP_LOG : KEEP_FUSE), NULL, 10);
-    }
-    while (i < found->count && found->items[i].number != number) {
-        i++;
-    }
-    if (!number || i == MOUNTS_MAX) {
-        fd_close(take_fd);
-        return;
-    }
-    if (i == found->count) {
-        found->items[found->count++] = (typeof(found->items[0])){number, -1, -1};
-    }
-    *(is_log ? &found->items[i].log_fd : &found->items[i].fuse_fd) = take_fd;
-}
-
-static void resume(struct mounts *mounts, unsigned number, int take_fuse_fd, int take_log_fd)
-{
-    scoped(error_done) struct error err = ERROR_INIT;
-    struct fuselog *log;
-    struct mount *mount;
-
-    if (take_fuse_fd < 0 || take_log_fd < 0 || fuselog_open(take_log_fd, &log, &err) < 0) {
-        log_warn("what the last process left of a mount is not whole, ignoring");
-        fd_close(take_fuse_fd);
-        return;
-    }
-    mount = mount_new(mounts, fuselog_mount(log)->tag, fuselog_mount(log)->point);
-    mounts->next_number = MAX(mounts->next_number, number);
-    mount->number = number;
-    mount->state = STATE_MOUNTED;
-    mount->fuse = fuse_resume(&(struct fuse_options){.loop = mounts->options.loop,
-                                                     .children = mounts->options.children,
-                                                     .ended = on_fuse_ended,
-                                                     .arg = mount},
-                              take_fuse_fd, log);
-    log_info("going on with the mount at '%s'", mount->path);
-}
-
-/* Our own processes may be all that keeps one that was unmounted (replay.h). */
 static void on_table_changed(int fd, short revents, void *arg)
 {
     struct mounts *mounts = arg;
 
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->fuse && mount->state == STATE_MOUNTED && fuse_is_held(mount->fuse) &&
+        if (mount->fuse && mount->state == MOUNTS_STATE_MOUNTED && fuse_is_held(mount->fuse) &&
             !mountpoint_exists(mount->tag)) {
             fuse_let_go(mount->fuse);
         }
@@ -680,14 +506,10 @@ static void watch_table(struct mounts *mounts)
 struct mounts *mounts_new(const struct mounts_options *options)
 {
     struct mounts *mounts = xnew(struct mounts);
-    struct found found = {.mounts = mounts};
 
     mounts->options = *options;
     watch_table(mounts);
-    keep_take_all(on_kept, &found);
-    for (size_t i = 0; i < found.count; i++) {
-        resume(mounts, found.items[i].number, found.items[i].fuse_fd, found.items[i].log_fd);
-    }
+    mounts_resume_kept(mounts);
     return mounts;
 }
 
@@ -704,7 +526,7 @@ void mounts_free(struct mounts *mounts)
         if (mount->stream) {
             mux_stream_reset(mount->stream, MUX_RESET_CANCEL);
         }
-        mount_free(mount);
+        mounts_free_one(mount);
     }
     free(mounts);
 }
@@ -712,8 +534,8 @@ void mounts_free(struct mounts *mounts)
 void mounts_hand_over(struct mounts *mounts)
 {
     for (struct mount *mount = mounts->list; mount; mount = mount->next) {
-        if (mount->fuse && mount->state == STATE_MOUNTED) {
-            keep(mount, keep_for_exec);
+        if (mount->fuse && mount->state == MOUNTS_STATE_MOUNTED) {
+            mounts_keep(mount, keep_for_exec);
         }
     }
 }
