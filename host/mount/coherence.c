@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mount/coherence.h"
+#include "mount/coherence_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -15,49 +14,12 @@
 #define LONG_MS       3600000u
 #define FILE_MS       60000u /* attributes of files: see above */
 #define WAITING_MAX   (256u << 10)
-#define HASH          4096
-#define SLACK_NS      20000000 /* by which times of files lag: they are those of the last tick */
-#define SECOND_NS     1000000000LL
-
-struct own {
-    int wd;
-    const char *name;
-    unsigned times; /* that something was made of the name, and has not been seen yet */
-};
-
-/* A file that we have closed: the name says no more than needs be. */
-struct closed {
-    int wd;
-    uint32_t name_hash;
-};
-
-struct coherence {
-    struct nodes *nodes;
-    struct ahead *ahead;
-    struct watch *watch; /* NULL: none */
-    uint32_t short_ms;
-    struct node *by_wd[HASH];
-    bool said_full;
-    uint64_t sent, acked; /* notifications that are on their way, and that the guest has taken */
-    struct buf waiting;   /* for credit, whole ones */
-    bool resync;          /* too many waited: all is told anew */
-    uint64_t resync_at;   /* number of the node that is next */
-    struct buf *out;      /* during a call */
-    struct own own[4];
-    size_t own_count;
-    struct replay *replay; /* NULL: the guest does not */
-    struct closed *closed; /* since changes were last looked for */
-    size_t closed_count, closed_cap;
-    int64_t told_ns;   /* CLOCK_REALTIME: changes until then were looked for; 0: not known */
-    int64_t lost_ns;   /* changes since then may be lost: the resync has to find them */
-    bool finds, looks; /* the resync does, and watches what was watched by an earlier process */
-};
 
 /* --- watches and nodes --- */
 
 static struct node **slot_of(struct coherence *c, int wd)
 {
-    struct node **slot = &c->by_wd[(unsigned)wd % HASH];
+    struct node **slot = &c->by_wd[(unsigned)wd % COHERENCE_HASH];
 
     while (*slot && (*slot)->wd != wd) {
         slot = &(*slot)->wd_next;
@@ -107,7 +69,8 @@ static void on_node_closing(struct node *node, void *arg)
 
     if (c->replay && node->parent && node->parent->wd >= 0) {
         array_reserve(c->closed, c->closed_cap, c->closed_count + 1);
-        c->closed[c->closed_count++] = (struct closed){node->parent->wd, hash_name(node->name)};
+        c->closed[c->closed_count++] =
+            (struct coherence_closed){node->parent->wd, hash_name(node->name)};
     }
 }
 
@@ -187,21 +150,6 @@ void coherence_reset(struct coherence *c)
     }
 }
 
-/* @lost: changes were, since they were last looked for. */
-static void resync(struct coherence *c, bool lost)
-{
-    if (lost && c->told_ns) {
-        c->lost_ns = c->finds ? c->lost_ns : c->told_ns;
-        c->finds = true;
-        if (c->replay) {
-            replay_clear(c->replay);
-        }
-    }
-    c->resync = true;
-    c->resync_at = NODES_ROOT;
-    ahead_void_all(c->ahead);
-}
-
 void coherence_restart(struct coherence *c)
 {
     bool found_all = !c->finds;
@@ -210,7 +158,7 @@ void coherence_restart(struct coherence *c)
     if (c->replay) {
         replay_restart(c->replay);
     }
-    resync(c, c->looks || !found_all);
+    coherence_resync(c, c->looks || !found_all);
 }
 
 static void say_full(struct coherence *c, int r)
@@ -276,7 +224,7 @@ struct coherence_validity coherence_validity(const struct coherence *c, const st
 
 /* --- notifications --- */
 
-static bool has_credit(const struct coherence *c, unsigned count)
+bool coherence_has_credit(const struct coherence *c, unsigned count)
 {
     return c->sent - c->acked + count <= COHERENCE_CREDIT;
 }
@@ -284,16 +232,16 @@ static bool has_credit(const struct coherence *c, unsigned count)
 /* Goes out now, or waits. */
 static void put(struct coherence *c, const void *data, size_t len)
 {
-    if (has_credit(c, 1) && !c->waiting.len) {
+    if (coherence_has_credit(c, 1) && !c->waiting.len) {
         c->sent++;
         buf_put(c->out, data, len);
     } else if (buf_put(&c->waiting, data, len) < 0) {
         buf_drop(&c->waiting, c->waiting.len);
-        resync(c, false);
+        coherence_resync(c, false);
     }
 }
 
-static void tell_inode(struct coherence *c, struct node *node, bool content)
+void coherence_tell_inode(struct coherence *c, struct node *node, bool content)
 {
     struct {
         struct fuse_out_header head;
@@ -305,7 +253,7 @@ static void tell_inode(struct coherence *c, struct node *node, bool content)
     put(c, &message, sizeof(message));
 }
 
-static void tell_entry(struct coherence *c, const struct node *dir, const char *name)
+void coherence_tell_entry(struct coherence *c, const struct node *dir, const char *name)
 {
     size_t name_len = strlen(name);
     struct fuse_out_header head = {
@@ -323,7 +271,7 @@ static void tell_entry(struct coherence *c, const struct node *dir, const char *
 /* What has waited, as far as the credit goes. */
 static void put_waiting(struct coherence *c)
 {
-    while (has_credit(c, 1) && c->waiting.len) {
+    while (coherence_has_credit(c, 1) && c->waiting.len) {
         uint32_t len;
 
         memcpy(&len, c->waiting.data, sizeof(len));
@@ -337,103 +285,7 @@ static void put_waiting(struct coherence *c)
 static void check_put(struct coherence *c, bool put)
 {
     if (!put) {
-        resync(c, true);
-    }
-}
-
-static bool is_late(const struct coherence *c, const struct node_stat *st)
-{
-    return (int64_t)st->st.st_ctim.tv_sec * SECOND_NS + st->st.st_ctim.tv_nsec >=
-           c->lost_ns - SLACK_NS;
-}
-
-static void find_name(struct coherence *c, struct node *dir, int fd, const char *name)
-{
-    struct node_stat st;
-    struct node *node;
-
-    if (!tree_is_name(name) || nodes_stat_at(c->nodes, fd, name, &st) < 0 || !is_late(c, &st)) {
-        return;
-    }
-    node = nodes_find_file(c->nodes, &st);
-    if (!node || node->parent != dir || strcmp(node->name, name) != 0) {
-        (void)replay_put(c->replay, LIMA_REPLAY_MAKE, dir, name, S_ISDIR(st.st.st_mode));
-    }
-}
-
-static void find_names(struct coherence *c, struct node *dir)
-{
-    int path_fd = nodes_path_fd(c->nodes, dir);
-    int fd = path_fd < 0 ? -1 : tree_reopen(path_fd, O_RDONLY | O_DIRECTORY);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *entry;
-
-    if (!stream) {
-        fd_close(fd);
-        return;
-    }
-    while ((entry = readdir(stream))) {
-        find_name(c, dir, fd, entry->d_name);
-    }
-    closedir(stream);
-}
-
-/* What became of @node that the guest was not told of. @st NULL: its name leads elsewhere by now.
- */
-static void find_lost(struct coherence *c, struct node *node, const struct node_stat *st)
-{
-    bool is_dir = st ? S_ISDIR(st->st.st_mode) : S_ISDIR(node->mode);
-
-    if (!st) {
-        if (node->parent && node->name && node->parent->wd >= 0) {
-            (void)replay_put(c->replay, LIMA_REPLAY_REMOVE, node->parent, node->name, is_dir);
-        }
-        return;
-    }
-    if (is_dir && c->looks) {
-        node->mode = S_IFDIR;
-        coherence_look(c, node);
-    }
-    if (is_dir && node->wd >= 0) {
-        find_names(c, node);
-    } else if (!is_dir && node->parent && node->parent->wd >= 0 && is_late(c, st)) {
-        (void)replay_put(c->replay, LIMA_REPLAY_MODIFY, node->parent, node->name, false);
-    }
-}
-
-/*
- * Only names that lead elsewhere by now: the kernel unmounts what is mounted on a name that it is
- * told of.
- */
-static void resync_one(struct coherence *c, struct node *node)
-{
-    struct node_stat st;
-    int r = nodes_stat(c->nodes, node, &st);
-
-    if (node->parent && node->name && r < 0) {
-        tell_entry(c, node->parent, node->name);
-    }
-    tell_inode(c, node, true);
-    if (c->finds && c->replay) {
-        find_lost(c, node, r < 0 ? NULL : &st);
-    }
-}
-
-/* Everything that the guest knows, as far as the credit goes. */
-static void put_resync(struct coherence *c)
-{
-    uint64_t last = nodes_last(c->nodes);
-
-    while (c->resync && has_credit(c, 2) && !c->waiting.len) {
-        struct node *node = nodes_find(c->nodes, c->resync_at);
-
-        if (node) {
-            resync_one(c, node);
-        }
-        c->resync = ++c->resync_at <= last;
-    }
-    if (!c->resync) {
-        c->finds = c->looks = false;
+        coherence_resync(c, true);
     }
 }
 
@@ -450,13 +302,13 @@ static int64_t real_ns(void)
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
+    return (int64_t)now.tv_sec * COHERENCE_SECOND_NS + now.tv_nsec;
 }
 
 /* Behind what is told: that is what makes the guest look anew. */
 static void put_replays(struct coherence *c)
 {
-    while (c->replay && !c->resync && !c->waiting.len && has_credit(c, 1) &&
+    while (c->replay && !c->resync && !c->waiting.len && coherence_has_credit(c, 1) &&
            replay_next(c->replay, c->sent + 1, now_ms(), c->out)) {
         c->sent++;
     }
@@ -477,7 +329,7 @@ static bool is_about_name(const struct watch_event *event)
 static bool is_own(struct coherence *c, const struct watch_event *event)
 {
     for (size_t i = 0; i < c->own_count; i++) {
-        struct own *own = &c->own[i];
+        struct coherence_own *own = &c->own[i];
 
         if (own->wd == event->wd && strcmp(own->name, event->name) == 0 &&
             (own->times || !is_about_name(event))) {
@@ -499,7 +351,7 @@ static void tell_child(struct coherence *c, struct node *dir, const char *name, 
     }
     node = nodes_find_file(c->nodes, &st);
     if (node) {
-        tell_inode(c, node, content);
+        coherence_tell_inode(c, node, content);
     }
 }
 
@@ -519,7 +371,7 @@ static bool is_own_close(const struct coherence *c, const struct watch_event *ev
 static const struct node *find_watched(const struct coherence *c, const struct node *dir,
                                        const char *name)
 {
-    for (size_t i = 0; i < HASH; i++) {
+    for (size_t i = 0; i < COHERENCE_HASH; i++) {
         for (const struct node *node = c->by_wd[i]; node; node = node->wd_next) {
             if (node->parent == dir && node->name && strcmp(node->name, name) == 0) {
                 return node;
@@ -541,8 +393,8 @@ static void on_name_event(struct coherence *c, struct node *dir, const struct wa
 
     ahead_void(c->ahead, dir);
     if (!prompt) {
-        tell_entry(c, dir, event->name);
-        tell_inode(c, dir, true);
+        coherence_tell_entry(c, dir, event->name);
+        coherence_tell_inode(c, dir, true);
     }
     if (!replay) {
         return;
@@ -573,7 +425,7 @@ static void on_file_event(struct coherence *c, struct node *dir, const struct wa
     if (*event->name) {
         tell_child(c, dir, event->name, content);
     } else {
-        tell_inode(c, dir, false);
+        coherence_tell_inode(c, dir, false);
     }
     if (c->replay && (*event->name || !dir->parent)) {
         check_put(c, replay_put(c->replay, content ? LIMA_REPLAY_MODIFY : LIMA_REPLAY_ATTRIBUTES,
@@ -587,7 +439,7 @@ static void on_event(const struct watch_event *event, void *arg)
     struct node *dir;
 
     if (event->kind == WATCH_OVERFLOW) {
-        resync(c, true);
+        coherence_resync(c, true);
         return;
     }
     dir = *slot_of(c, event->wd);
@@ -611,7 +463,7 @@ static void on_event(const struct watch_event *event, void *arg)
         }
         break;
     case WATCH_GONE:
-        tell_inode(c, dir, true);
+        coherence_tell_inode(c, dir, true);
         unwatch(c, dir, false);
         break;
     case WATCH_OVERFLOW:
@@ -632,7 +484,7 @@ void coherence_run(struct coherence *c, struct buf *out)
     watch_read(c->watch, on_event, c);
     c->told_ns = now;
     c->closed_count = 0;
-    put_resync(c);
+    coherence_put_resync(c);
     put_replays(c);
     c->out = NULL;
 }
@@ -646,7 +498,8 @@ void coherence_begin_own(struct coherence *c, struct buf *out)
 static void add_own(struct coherence *c, const struct node *dir, const char *name, unsigned times)
 {
     if (dir && name && dir->wd >= 0) {
-        c->own[c->own_count++] = (struct own){.wd = dir->wd, .name = name, .times = times};
+        c->own[c->own_count++] =
+            (struct coherence_own){.wd = dir->wd, .name = name, .times = times};
     }
 }
 
