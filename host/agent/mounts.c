@@ -38,9 +38,6 @@
 #define CACHE_MS      1000
 #define RESTART_BURST 5 /* of a file server that dies, then one every: */
 #define RESTART_PER_S 1
-#define RESTART_MS    1000
-#define DEVICE_MS     5000  /* for a device that was added, in the guest */
-#define ANSWER_MS     60000 /* for a mount in the guest, which may have much to do */
 
 const char *const mounts_state_names[] = {
     [MOUNTS_STATE_WAITING] = "waiting",     [MOUNTS_STATE_SERVING] = "starting",
@@ -96,8 +93,7 @@ void mounts_free_one(struct mount *mount)
     free(mount);
 }
 
-/* Frees one that was added just now; else it stays, to be seen and tried again. */
-static void fail(struct mount *mount, const char *reason)
+void mounts_fail(struct mount *mount, const char *reason)
 {
     struct mounts *mounts = mount->mounts;
     struct api_exchange *exchange = steal(mount->exchange);
@@ -151,7 +147,7 @@ static void watch_source(struct mount *mount)
     mount_watch_start(mount->watch);
 }
 
-static void mounted(struct mount *mount, bool resumed)
+void mounts_mounted(struct mount *mount, bool resumed)
 {
     struct mounts *mounts = mount->mounts;
     struct api_exchange *exchange = steal(mount->exchange);
@@ -171,170 +167,6 @@ static void mounted(struct mount *mount, bool resumed)
         mounts_answer(mounts, exchange);
     }
     mounts->options.changed(mounts->options.arg);
-}
-
-/* --- the stream of a mount --- */
-
-static void on_link_closed(void *arg)
-{
-    struct mount *mount = arg;
-
-    mount->link = NULL;
-}
-
-/*
- * The guest ends a stream in good order when the mount is gone there, and only then. A break is as
- * a rule the first sign of something that will be known soon: the end of the server, or of the
- * session. Of sshfs on_followed() knows more.
- */
-static void on_join_done(bool ordered, void *arg)
-{
-    struct mount *mount = arg;
-
-    mount->join = NULL;
-    if (mount->state == MOUNTS_STATE_MOUNTED && mount->type == CONFIG_MOUNT_AGENT) {
-        mount->unmounted = ordered;
-        loop_timer_set(mount->again, ordered ? 0 : RESTART_MS);
-    }
-}
-
-bool mounts_is_served(const struct mount *mount)
-{
-    return mount->type == CONFIG_MOUNT_AGENT || mount->type == CONFIG_MOUNT_REVERSE_SSHFS;
-}
-
-void mounts_check_carriers(struct mount *mount)
-{
-    bool followed = mount->follow || mount->type != CONFIG_MOUNT_REVERSE_SSHFS;
-
-    if (mounts_is_served(mount) && (!mount->join || !followed)) {
-        loop_timer_set(mount->again, RESTART_MS);
-    }
-}
-
-/* See peer_follow_fn. */
-static void on_followed(int r, const char *text, void *arg)
-{
-    struct mount *mount = arg;
-    struct mounts *mounts = mount->mounts;
-
-    if (r > 0) {
-        mounted(mount, false);
-        mounts_step(mounts);
-        return;
-    }
-    mount->follow = NULL;
-    if (r == -ENOTCONN) {
-        return; /* the end of the session comes */
-    }
-    if (mount->state == MOUNTS_STATE_MOUNTING) {
-        loop_timer_set(mount->again, -1);
-        mounts_fall_back(mount, text ? text : strerror(-r));
-        mounts_step(mounts);
-    } else if (mount->state == MOUNTS_STATE_MOUNTED) {
-        mount->unmounted = r == 0;
-        loop_timer_set(mount->again, r == 0 ? 0 : RESTART_MS);
-    }
-}
-
-static void follow(struct mount *mount)
-{
-    mount->follow = peer_mount_follow(mount->mounts->options.peer, mount->tag, on_followed, mount);
-    if (mount->follow) {
-        loop_timer_set(mount->again, ANSWER_MS);
-    } else {
-        mounts_drop_carriers(mount);
-        mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
-    }
-}
-
-static void join_server(struct mount *mount, struct mux_stream *stream,
-                        const struct peer_mounted *about)
-{
-    scoped(error_done) struct error err = ERROR_INIT;
-    bool replays = mount->mounts->options.config->mount_inotify && about->replays;
-    struct mux_stream *local;
-    int fd;
-
-    if (mount_server_connect(mount->server, about->uid, about->gid, replays, &fd, &err) < 0) {
-        mux_stream_reset(stream, MUX_RESET_CANCEL);
-        fail(mount, error_text(&err));
-        return;
-    }
-    mount->link =
-        link_new(mount->mounts->options.loop, fd, DIRECT_FORM_BARE, &local, on_link_closed, mount);
-    mount->join = join_new(local, stream, on_join_done, mount);
-    if (mount->type == CONFIG_MOUNT_REVERSE_SSHFS) {
-        follow(mount);
-    } else {
-        mounted(mount, about->resumed);
-    }
-}
-
-static void on_mount_answer(int r, const char *text, const struct peer_mounted *about,
-                            struct mux_stream *stream, void *arg)
-{
-    struct mount *mount = arg;
-    struct mounts *mounts = mount->mounts;
-
-    mount->call = NULL;
-    loop_timer_set(mount->again, -1);
-    if (r == -ENOTCONN) {
-        mount->state = MOUNTS_STATE_WAITING; /* the end of the session comes */
-        return;
-    }
-    if (r < 0 && mount->type != CONFIG_MOUNT_AGENT) {
-        mounts_fall_back(mount, text ? text : strerror(-r));
-    } else if (r < 0) {
-        fail(mount, text ? text : strerror(-r));
-    } else if (stream) {
-        join_server(mount, stream, about);
-    } else {
-        mounted(mount, about->resumed);
-    }
-    mounts_step(mounts);
-}
-
-static enum peer_mount_kind kind_of(const struct mount *mount)
-{
-    return mount->type == CONFIG_MOUNT_9P              ? PEER_MOUNT_9P
-           : mount->type == CONFIG_MOUNT_VIRTIOFS      ? PEER_MOUNT_VIRTIOFS
-           : mount->type == CONFIG_MOUNT_REVERSE_SSHFS ? PEER_MOUNT_SSHFS
-                                                       : PEER_MOUNT_AGENT;
-}
-
-/* Caller frees. */
-static char *options_of(const struct mount *mount)
-{
-    return mount->type == CONFIG_MOUNT_9P              ? mount_9p_options(&mount->config)
-           : mount->type == CONFIG_MOUNT_REVERSE_SSHFS ? mount_sshfs_options(&mount->config)
-                                                       : xstrdup("");
-}
-
-static void ask_guest(struct mount *mount)
-{
-    const struct mounts_options *options = &mount->mounts->options;
-    scoped(free) char *mount_options = options_of(mount);
-    struct peer_mount_request request = {
-        .kind = kind_of(mount),
-        .tag = mount->tag,
-        .mount_point = mount->config.mount_point,
-        .options = mount_options,
-        .user = options->config->user.name,
-        .writable = mount->config.writable,
-        .replays = options->config->mount_inotify,
-        .wait_ms = mount->device_new ? DEVICE_MS : 0,
-    };
-
-    if (mount->type == CONFIG_MOUNT_AGENT) {
-        memcpy(request.id, mount_server_id(mount->server), sizeof(request.id));
-    }
-    mount->state = MOUNTS_STATE_MOUNTING;
-    loop_timer_set(mount->again, ANSWER_MS);
-    mount->call = peer_mount_open(options->peer, &request, on_mount_answer, mount);
-    if (!mount->call) {
-        mount->state = MOUNTS_STATE_WAITING; /* the session is about to end */
-    }
 }
 
 /* --- the server of a mount --- */
@@ -377,13 +209,13 @@ static void on_server_ended(const char *reason, void *arg)
     mounts_drop_carriers(mount);
     mounts_set_reason(mount, reason);
     if (mount->state == MOUNTS_STATE_SERVING) {
-        fail(mount, reason);
+        mounts_fail(mount, reason);
     } else if (ration_take(&mount->restarts, loop_now_ms())) {
         mount->state = MOUNTS_STATE_WAITING;
         mounts->options.changed(mounts->options.arg);
     } else {
         mount->state = MOUNTS_STATE_SERVING; /* until the timer */
-        loop_timer_set(mount->again, RESTART_MS);
+        loop_timer_set(mount->again, MOUNTS_RESTART_MS);
     }
     mounts_step(mounts);
 }
@@ -433,7 +265,7 @@ static bool start_server(struct mount *mount)
     mount->state = MOUNTS_STATE_SERVING;
     if (make_source(mount, &err) < 0 || mount_server_open(options->loop, &server, &server_events,
                                                           mount, &mount->server, &err) < 0) {
-        fail(mount, error_text(&err));
+        mounts_fail(mount, error_text(&err));
         return false;
     }
     return true;
@@ -449,7 +281,7 @@ static void on_again(void *arg)
 
     if (mount->state == MOUNTS_STATE_MOUNTING) {
         mounts_drop_carriers(mount);
-        fail(mount, "the guest did not answer in time");
+        mounts_fail(mount, "the guest did not answer in time");
     } else if (mount->state == MOUNTS_STATE_SERVING && !mount->server) {
         mount->state = MOUNTS_STATE_WAITING;
     } else if (mount->state == MOUNTS_STATE_MOUNTED && !mount->unmounted) {
@@ -507,13 +339,13 @@ static bool step(struct mount *mount)
             mount->state = MOUNTS_STATE_SERVING;
             return true;
         }
-        ask_guest(mount);
+        mounts_ask_guest(mount);
         return mount->state == MOUNTS_STATE_MOUNTING;
     case MOUNTS_STATE_SERVING:
         if (!mount->server_ready) {
             return mount->server != NULL || mount->type == CONFIG_MOUNT_VIRTIOFS;
         }
-        ask_guest(mount);
+        mounts_ask_guest(mount);
         return true;
     case MOUNTS_STATE_MOUNTING:
         return true;
@@ -566,7 +398,7 @@ void mounts_guest_ready(struct mounts *mounts)
     if (mounts->list && !peer_has(mounts->options.peer, FEATURE)) {
         for (struct mount *mount = mounts->list, *next; mount; mount = next) {
             next = mount->next;
-            fail(mount, "the guest agent is of a version without mounts");
+            mounts_fail(mount, "the guest agent is of a version without mounts");
         }
         mounts->was_settled = true;
         mounts->options.changed(mounts->options.arg);

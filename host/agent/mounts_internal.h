@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What mounts.c (the states of mounts) and mounts_api.c (what is asked at ha.sock) share. Nobody
- * else includes it.
+ * What mounts.c (the states of mounts), mounts_guest.c (what the guest is asked, and their
+ * streams), mounts_device.c (their devices) and mounts_api.c (what is asked at ha.sock) share.
+ * Nobody else includes it.
  */
 #pragma once
 
@@ -13,7 +14,8 @@
 #include "peer/link.h"
 #include "peer/mount.h"
 
-#define MOUNTS_MAX 32 /* as many as a guest takes */
+#define MOUNTS_MAX        32 /* as many as a guest takes */
+#define MOUNTS_RESTART_MS 1000
 
 enum mounts_state {
     MOUNTS_STATE_WAITING,
@@ -70,16 +72,25 @@ struct mounts {
 
 struct mount *mounts_add(struct mounts *mounts, const struct config_mount *config, bool temporary);
 void mounts_free_one(struct mount *mount);
-/* It is not removed after all: what was lost meanwhile comes again, as if it were lost now. */
-void mounts_check_carriers(struct mount *mount);
 /* Does what can be done next. Mounts that fail while they are added are freed. */
 void mounts_step(struct mounts *mounts);
 
 /* Its streams and calls end. */
 void mounts_drop_carriers(struct mount *mount);
+void mounts_set_reason(struct mount *mount, const char *reason);
+
+/* Frees one that was added just now; else it stays, to be seen and tried again. */
+void mounts_fail(struct mount *mount, const char *reason);
+void mounts_mounted(struct mount *mount, bool resumed);
+
+/* ---- mounts_guest.c ---- */
+
+/* For the mount, whose server is ready if it has one: the answer leads on. */
+void mounts_ask_guest(struct mount *mount);
 /* With a file server of its own. */
 bool mounts_is_served(const struct mount *mount);
-void mounts_set_reason(struct mount *mount, const char *reason);
+/* It is not removed after all: what was lost meanwhile comes again, as if it were lost now. */
+void mounts_check_carriers(struct mount *mount);
 
 /* ---- mounts_device.c ---- */
 
