@@ -26,6 +26,8 @@
 #define POWERDOWN_PATIENCE_MS 180000 /* from asking the guest to power down to killing the VM */
 #define EARLY_PATIENCE_MS     15000  /* the same while no agent speaks: likely nobody listens */
 
+#define PRESS_MS 5000 /* from pressing the power button to doing so again */
+
 /* What a guest that opens and closes ports all day can make us write. */
 #define LOG_BURST 4000
 #define LOG_PER_S 10
@@ -67,6 +69,20 @@ static void on_patience_end(void *arg)
     kill_vm(a);
 }
 
+/*
+ * A guest whose system is not up yet does not hear the power button, and nothing tells whether it
+ * has. One that has takes no notice of more.
+ */
+static void on_press_due(void *arg)
+{
+    struct agent *a = arg;
+    scoped(error_done) struct error err = ERROR_INIT;
+
+    if (a->vm_runs && a->ops->shutdown(a->driver, &err) == 0) {
+        loop_timer_set(a->press, PRESS_MS);
+    }
+}
+
 /* A second signal is from someone who does not want to wait. */
 static void on_stop_signal(int signo, void *arg)
 {
@@ -82,6 +98,7 @@ static void on_stop_signal(int signo, void *arg)
     a->stopping = true;
     log_info("received %s, shutting down the guest", strsignal(signo));
     loop_timer_set(a->patience, early ? EARLY_PATIENCE_MS : POWERDOWN_PATIENCE_MS);
+    loop_timer_set(a->press, PRESS_MS);
     if (a->ops->shutdown(a->driver, &err) < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "the guest cannot be asked to power down, ignoring it");
         kill_vm(a);
@@ -312,6 +329,7 @@ static int build(struct agent *a, struct error *err)
     a->sigint = loop_signal_new(a->loop, SIGINT, on_stop_signal, a);
     a->sigterm = loop_signal_new(a->loop, SIGTERM, on_stop_signal, a);
     a->patience = loop_timer_new(a->loop, on_patience_end, a);
+    a->press = loop_timer_new(a->loop, on_press_due, a);
     a->boot = boot_new(&boot_events, a);
     a->console = console_watch_new();
     r = session_open(a, err);
@@ -347,6 +365,7 @@ static void take_down(struct agent *a)
     }
     boot_free(a->boot);
     console_watch_free(a->console);
+    loop_timer_free(a->press);
     loop_timer_free(a->patience);
     loop_signal_free(a->sigterm);
     loop_signal_free(a->sigint);

@@ -55,8 +55,8 @@ struct agent {
     struct gate *gate;         /* NULL: local programs do not reach the guest */
 
     struct loop_signal *sigint, *sigterm;
-    struct loop_timer *patience;
-    bool running, degraded; /* as the events say */
+    struct loop_timer *patience, *press; /* while the guest shuts down */
+    bool running, degraded;              /* as the events say */
     bool boot_over;
     bool boot_degraded;
     struct strv end_errors; /* for the exiting event */

@@ -26,6 +26,7 @@
  *   FAKE_QEMU_EXIT_MS=N      ... so long after the start (default 0)
  *   FAKE_QEMU_SERIAL=TEXT    written to the serial log at the start
  *   FAKE_QEMU_DEAF=1         the guest ignores the power button
+ *   FAKE_QEMU_BOOTING=N      the guest does not hear of it when it is pressed the first N times
  *   FAKE_QEMU_REFUSE=COMMAND QMP refuses this command
  */
 #include <errno.h>
@@ -81,6 +82,7 @@ struct fake {
     int64_t start_ms, guest_ms, exit_ms; /* the latter two -1: never */
     int exit_code;
     bool ending;
+    int64_t pressed; /* times, the power button */
 };
 
 static int64_t now_ms(void)
@@ -235,10 +237,17 @@ static jv do_chardevs(struct fake *f)
     return list;
 }
 
+static int64_t env_ms(const char *name, int64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text && *text ? strtoll(text, NULL, 10) : otherwise;
+}
+
 static jv do_powerdown(struct fake *f)
 {
     qmp_event(f, "POWERDOWN", jv_object());
-    f->ending = !getenv("FAKE_QEMU_DEAF");
+    f->ending = !getenv("FAKE_QEMU_DEAF") && ++f->pressed > env_ms("FAKE_QEMU_BOOTING", 0);
     return jv_object();
 }
 
@@ -422,13 +431,6 @@ static void qmp_readable(struct fake *f)
         qmp_line(f, f->qmp_in.data);
         buf_drop(&f->qmp_in, (size_t)(end_of_line - f->qmp_in.data) + 1);
     }
-}
-
-static int64_t env_ms(const char *name, int64_t otherwise)
-{
-    const char *text = getenv(name);
-
-    return text && *text ? strtoll(text, NULL, 10) : otherwise;
 }
 
 /* --- bridge --- */

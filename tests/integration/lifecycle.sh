@@ -268,6 +268,16 @@ test_a_deaf_guest_is_stopped_by_force() {
 	[ ! -e "$LIMA_HOME/bad" ]
 }
 
+# It may be pressed before the guest listens, which nothing tells.
+test_a_guest_that_hears_late_is_asked_again() {
+	FAKE_QEMU_BOOTING=1 expect 0 limactl start bad
+	SECONDS=0
+	expect 0 limactl stop bad
+	[ "$(status_of bad)" = Stopped ]
+	[ "$SECONDS" -lt 30 ] || fail "stopped after $SECONDS s"
+	! grep -q 'did not power down' "$LIMA_HOME/bad/ha.stderr.log" || fail "it was killed"
+}
+
 test_start_creates_what_is_not_there() {
 	template >"$TMP/fresh.yaml"
 	expect 0 limactl start "$TMP/fresh.yaml"
@@ -282,4 +292,4 @@ run_tests test_start_ends_when_the_guest_is_ready test_start_of_what_runs_says_s
 	test_a_qemu_that_cannot_start_is_named test_a_qemu_killed_while_booting_ends_the_start_at_once \
 	test_a_start_without_progress_is_given_up_and_taken_down \
 	test_ctrl_c_leaves_a_vm_that_can_be_waited_for_or_stopped test_two_starts_at_once_make_one_vm \
-	test_a_deaf_guest_is_stopped_by_force test_start_creates_what_is_not_there
+	test_a_guest_that_hears_late_is_asked_again test_a_deaf_guest_is_stopped_by_force test_start_creates_what_is_not_there
