@@ -1,28 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * All work happens in _images/.NAME.tmp, under a lock; what is finished lies in its folder "out",
- * which takes the place of _images/NAME at the very end. Layout of the disk:
- *
- *   1 MiB            ESP, FAT32: EFI/BOOT/BOOTX64.EFI
- *   behind it        root, ext4, the last partition so that it can grow
- *   last MiB         second copy of the partition table
- *
- * Each program writes into its range of one sparse file: no loop device, no mount.
+ * which takes the place of _images/NAME at the very end.
  */
-#include "image/build.h"
+#include "image/build_internal.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <fnmatch.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
-#include "image/kernel.h"
-#include "image/sources.h"
 #include "image/tool.h"
 #include "util/file.h"
 #include "util/loop.h"
@@ -33,27 +23,7 @@
 #include "util/units.h"
 #include "util/value.h"
 
-#define MIB          (INT64_C(1) << 20)
-#define ESP_START    MIB
-#define ESP_MIN      (128 * MIB)
-#define ROOT_MIN     (2048 * MIB)
-#define CMDLINE_MAX  4096
-#define OSREL_MAX    65536
 #define VERSION_WAIT 10000
-
-struct build {
-    const struct image_recipe *recipe;
-    const struct image_arch *arch;
-    const struct image_build_options *options;
-    char *images; /* $LIMA_HOME/_images */
-    char *work;   /* .NAME.tmp in it */
-    char *cache;  /* packages of earlier builds; NULL: none kept */
-    struct tool *tool;
-    struct image_mirrors mirrors;
-    int64_t esp_size;
-    int64_t root_size;
-    int64_t start_ms;
-};
 
 static void build_done(struct build *b)
 {
@@ -64,6 +34,11 @@ static void build_done(struct build *b)
     free(b->cache);
 }
 SCOPED_VAL(struct build, build_done)
+
+char *build_work_path(const struct build *b, const char *name)
+{
+    return path_join(b->work, name);
+}
 
 char *image_dir(const char *lima_home, const char *name)
 {
@@ -76,379 +51,6 @@ bool image_is_built(const char *lima_home, const char *name)
     scoped(free) char *info = path_join(dir, IMAGE_INFO);
 
     return file_exists(info);
-}
-
-/* --- what the host must have */
-
-struct need {
-    const char *program; /* looked up; or a file when it begins with '/' */
-    const char *package; /* Debian's and Ubuntu's name */
-};
-
-static const struct need needs[] = {
-    {"mmdebstrap", "mmdebstrap"}, {"mke2fs", "e2fsprogs"},   {"sfdisk", "fdisk"},
-    {"mkfs.vfat", "dosfstools"},  {"mcopy", "mtools"},       {"objcopy", "binutils"},
-    {"qemu-img", "qemu-utils"},   {"unshare", "util-linux"}, {"gpgv", "gpgv"},
-    {"apt-get", "apt"},
-};
-
-static void need_check(const char *program, const char *package, struct strv *names,
-                       struct strv *packages)
-{
-    scoped(free) char *found = *program == '/' ? NULL : tool_find(program);
-
-    if (*program == '/' ? !file_exists(program) : !found) {
-        strv_addf(names, "'%s'", program);
-        strv_add(packages, package);
-    }
-}
-
-static int check_needs(const struct build *b, struct error *err)
-{
-    scoped(strv_done) struct strv names = STRV_INIT;
-    scoped(strv_done) struct strv packages = STRV_INIT;
-    scoped(free) char *keyring = xasprintf("%s-archive-keyring", b->recipe->id);
-    scoped(free) char *missing = NULL;
-    scoped(free) char *install = NULL;
-
-    for (size_t i = 0; i < ARRAY_LEN(needs); i++) {
-        need_check(needs[i].program, needs[i].package, &names, &packages);
-    }
-    need_check(b->arch->efi_stub, "systemd-boot-efi", &names, &packages);
-    need_check(b->recipe->keyring, keyring, &names, &packages);
-    if (sys_uid() != 0) {
-        need_check("newuidmap", "uidmap", &names, &packages);
-    }
-    if (names.len == 0) {
-        return tool_check_privilege(err);
-    }
-    missing = strv_join(&names, ", ");
-    install = strv_join(&packages, " ");
-    error_set(err, ENOENT, "missing on this machine: %s", missing);
-    error_hint(err, "as root, run: apt-get install -y %s", install);
-    return -ENOENT;
-}
-
-/* --- packages */
-
-static char *work_path(const struct build *b, const char *name)
-{
-    return path_join(b->work, name);
-}
-
-static int write_apt_options(const struct build *b, struct error *err)
-{
-    static const char *const argv[] = {"apt-config", "dump", "Acquire", NULL};
-    scoped(free) char *path = work_path(b, "apt.conf");
-    scoped(buf_done) struct buf dump = BUF_INIT;
-    scoped(buf_done) struct buf options = BUF_INIT;
-    int r = process_check(argv, 0, &dump, err);
-
-    if (r < 0) {
-        return r;
-    }
-    image_apt_options(buf_str(&dump), &options);
-    buf_puts(&options, "APT::Install-Recommends \"false\";\n");
-    return file_write_text(path, buf_str(&options), 0600, err);
-}
-
-/* Only for known mirrors: otherwise mmdebstrap chooses, and tells the guest itself. */
-static int write_sources(const struct build *b, struct error *err)
-{
-    scoped(free) char *sources = work_path(b, "sources.list");
-    scoped(free) char *guest_sources = work_path(b, "guest.list");
-    scoped(buf_done) struct buf text = BUF_INIT;
-    int r;
-
-    if (!b->mirrors.archive) {
-        return 0;
-    }
-    image_sources_format(b->recipe, &b->mirrors, false, &text);
-    r = file_write_text(sources, buf_str(&text), 0600, err);
-    if (r < 0) {
-        return r;
-    }
-    buf_truncate(&text, 0);
-    image_sources_format(b->recipe, &b->mirrors, true, &text);
-    return file_write_text(guest_sources, buf_str(&text), 0644, err);
-}
-
-/* What mmdebstrap reads: sources, apt options, the two overlays. */
-static int write_inputs(struct build *b, struct error *err)
-{
-    scoped(free) char *early = work_path(b, "early.tar");
-    scoped(free) char *late = work_path(b, "late.tar");
-    time_t now = time(NULL);
-    int r = write_sources(b, err);
-
-    if (r == 0) {
-        r = image_overlay_write(image_overlay_early, now, early, err);
-    }
-    if (r == 0) {
-        r = image_overlay_write(image_overlay_late, now, late, err);
-    }
-    return r < 0 ? r : write_apt_options(b, err);
-}
-
-static void mmdebstrap_cache_argv(const struct build *b, struct strv *argv)
-{
-    if (!b->cache) {
-        return;
-    }
-    strv_add(argv, "--skip=essential/unlink");
-    strv_add(argv, "--setup-hook=mkdir -p \"$1/var/cache/apt/archives/partial\" && find -H archives"
-                   " -name '*.deb' -exec cp -t \"$1/var/cache/apt/archives\" {} +");
-    strv_add(argv, "--customize-hook=cd \"$1/var/cache/apt/archives\" && ls > "
-                   "\"$OLDPWD/archives.list\" && find . -maxdepth 1 -name '*.deb' -exec cp -n -t "
-                   "\"$OLDPWD/archives/\" {} +");
-}
-
-static int run_mmdebstrap(struct build *b, struct error *err)
-{
-    scoped(strv_done) struct strv argv = STRV_INIT;
-
-    strv_add_all(&argv, "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
-                 "--dpkgopt=force-unsafe-io", "--dpkgopt=force-confold", "--aptopt=apt.conf", NULL);
-    strv_addf(&argv, "--architectures=%s", b->arch->deb);
-    strv_addf(&argv, "--keyring=%s", b->recipe->keyring);
-    strv_addf(&argv, "--include=%s,%s", b->recipe->packages, b->arch->kernel);
-    for (size_t i = 0; b->options->packages && i < b->options->packages->len; i++) {
-        strv_addf(&argv, "--include=%s", b->options->packages->items[i]);
-    }
-    mmdebstrap_cache_argv(b, &argv);
-    strv_add(&argv, "--essential-hook=tar-in early.tar /");
-    for (const char *const *hook = image_customize; *hook; hook++) {
-        strv_addf(&argv, "--customize-hook=%s", *hook);
-    }
-    strv_add(&argv, "--customize-hook=tar-in late.tar /");
-    if (b->mirrors.archive) {
-        strv_add(&argv, "--customize-hook=upload guest.list /etc/apt/sources.list");
-    }
-    strv_add_all(&argv, b->recipe->suite, "tree", b->mirrors.archive ? "sources.list" : NULL, NULL);
-    return tool_run(b->tool, &argv, NULL, NULL, err);
-}
-
-/* Packages of older versions are of no more use. */
-static void cache_prune(const struct build *b)
-{
-    scoped(free) char *list = work_path(b, "archives.list");
-    scoped(buf_done) struct buf text = BUF_INIT;
-    scoped(strv_done) struct strv used = STRV_INIT;
-    DIR *dir = b->cache ? opendir(b->cache) : NULL;
-    struct dirent *entry;
-
-    if (dir && file_read(list, 4 * MIB, &text, NULL) == 0) {
-        strv_split(&used, buf_str(&text), '\n');
-        while ((entry = readdir(dir))) {
-            if (str_ends(entry->d_name, ".deb") && !strv_contains(&used, entry->d_name)) {
-                unlinkat(dirfd(dir), entry->d_name, 0);
-            }
-        }
-    }
-    if (dir) {
-        closedir(dir);
-    }
-}
-
-static int stage_packages(struct build *b, struct error *err)
-{
-    scoped(free) char *link = work_path(b, "archives");
-    int r;
-
-    tool_stage(b->tool, "installing packages");
-    if (b->cache && symlink(b->cache, link) < 0) {
-        return error_errno(err, errno, "creating '%s'", link);
-    }
-    r = write_inputs(b, err);
-    if (r == 0) {
-        r = run_mmdebstrap(b, err);
-    }
-    if (r == 0) {
-        cache_prune(b);
-    }
-    return r;
-}
-
-/* --- kernel, initrd, command line */
-
-/* The one file in the tree's /boot that matches. */
-static int find_boot_file(const struct build *b, const char *pattern, char **ret, struct error *err)
-{
-    scoped(free) char *boot = work_path(b, "tree/boot");
-    scoped(free) char *found = NULL;
-    DIR *dir = opendir(boot);
-    struct dirent *entry;
-
-    while (dir && (entry = readdir(dir))) {
-        if (fnmatch(pattern, entry->d_name, 0) == 0) {
-            free(found);
-            found = path_join(boot, entry->d_name);
-        }
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    if (!found) {
-        return error_set(err, ENOENT, "the packages brought no '/boot/%s'", pattern);
-    }
-    *ret = steal(found);
-    return 0;
-}
-
-static int stage_boot_files(struct build *b, struct error *err)
-{
-    scoped(free) char *cmdline = xasprintf("%s console=%s\n", image_cmdline, b->arch->console);
-    scoped(free) char *out_kernel = work_path(b, "out/" IMAGE_KERNEL);
-    scoped(free) char *out_initrd = work_path(b, "out/" IMAGE_INITRD);
-    scoped(free) char *out_cmdline = work_path(b, "out/" IMAGE_CMDLINE);
-    scoped(free) char *vmlinuz = NULL;
-    scoped(free) char *initrd = NULL;
-    scoped(free) char *linux_file = work_path(b, "linux");
-    int r;
-
-    tool_stage(b->tool, "taking the kernel out");
-    r = find_boot_file(b, "vmlinuz-*", &vmlinuz, err);
-    if (r == 0) {
-        r = find_boot_file(b, "initrd.img-*", &initrd, err);
-    }
-    if (r == 0) {
-        r = file_copy(vmlinuz, linux_file, 0644, err);
-    }
-    if (r == 0) {
-        r = kernel_extract_elf(vmlinuz, out_kernel, err);
-    }
-    if (r > 0) {
-        r = file_copy(vmlinuz, out_kernel, 0644, err);
-    }
-    if (r == 0) {
-        r = file_copy(initrd, out_initrd, 0644, err);
-    }
-    return r < 0 ? r : file_write_text(out_cmdline, cmdline, 0644, err);
-}
-
-/* --- disk */
-
-static int64_t round_up(int64_t value, int64_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
-
-static int make_uki(struct build *b, struct error *err)
-{
-    scoped(free) char *osrel = work_path(b, "osrel");
-    scoped(free) char *cmdline = work_path(b, "out/" IMAGE_CMDLINE);
-    scoped(free) char *initrd = work_path(b, "out/" IMAGE_INITRD);
-    scoped(free) char *linux_file = work_path(b, "linux");
-    scoped(free) char *uki = work_path(b, "uki");
-    scoped(free) char *from = work_path(b, "tree/usr/lib/os-release");
-    scoped(strv_done) struct strv argv = STRV_INIT;
-    struct stat st;
-    int r = file_copy(from, osrel, 0644, err);
-
-    if (r == 0) {
-        r = kernel_uki_argv(b->arch->efi_stub, osrel, cmdline, initrd, linux_file, uki, &argv, err);
-    }
-    if (r == 0) {
-        r = tool_run(b->tool, &argv, NULL, NULL, err);
-    }
-    if (r == 0 && stat(uki, &st) < 0) {
-        r = error_errno(err, errno, "reading '%s'", uki);
-    }
-    if (r == 0) {
-        b->esp_size = MAX(ESP_MIN, round_up(2 * st.st_size, MIB));
-    }
-    return r;
-}
-
-static int measure_tree(struct build *b, struct error *err)
-{
-    scoped(strv_done) struct strv argv = STRV_INIT;
-    scoped(buf_done) struct buf out = BUF_INIT;
-    int64_t used;
-    int r;
-
-    strv_add_all(&argv, "du", "-s", "-B1", "tree", NULL);
-    r = tool_run(b->tool, &argv, NULL, &out, err);
-    if (r < 0) {
-        return r;
-    }
-    used = strtoll(buf_str(&out), NULL, 10);
-    b->root_size = MAX(ROOT_MIN, round_up(used + used / 2, MIB));
-    return 0;
-}
-
-static int make_partitions(struct build *b, struct error *err)
-{
-    scoped(free) char *raw = work_path(b, "raw");
-    scoped(free) char *script = NULL;
-    scoped(strv_done) struct strv argv = STRV_INIT;
-    scoped(fd_close) int fd = open(raw, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0 || ftruncate(fd, ESP_START + b->esp_size + b->root_size + MIB) < 0) {
-        return error_errno(err, errno, "creating '%s'", raw);
-    }
-    script = xasprintf("label: gpt\nunit: sectors\n"
-                       "start=%" PRId64 ", size=%" PRId64 ", type=U, name=ESP\n"
-                       "start=%" PRId64 ", size=%" PRId64 ", type=%s, name=root\n",
-                       ESP_START / 512, b->esp_size / 512, (ESP_START + b->esp_size) / 512,
-                       b->root_size / 512, b->arch->root_type);
-    strv_add_all(&argv, "sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "raw", NULL);
-    return tool_run(b->tool, &argv, script, NULL, err);
-}
-
-static int fill_root(struct build *b, struct error *err)
-{
-    scoped(free) char *extended =
-        xasprintf("offset=%" PRId64 ",lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
-                  ESP_START + b->esp_size);
-    scoped(free) char *size = xasprintf("%" PRId64 "k", b->root_size / 1024);
-
-    return tool_call(b->tool, err, "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "1",
-                     "-E", extended, "-d", "tree", "raw", size, NULL);
-}
-
-static int fill_esp(struct build *b, struct error *err)
-{
-    scoped(free) char *sector = xasprintf("%" PRId64, ESP_START / 512);
-    scoped(free) char *kib = xasprintf("%" PRId64, b->esp_size / 1024);
-    scoped(free) char *image = xasprintf("raw@@%" PRId64, ESP_START);
-    scoped(free) char *target = xasprintf("::/EFI/BOOT/%s", b->arch->efi_name);
-    int r = tool_call(b->tool, err, "mkfs.vfat", "-F", "32", "-s", "1", "-n", "ESP", "--offset",
-                      sector, "raw", kib, NULL);
-
-    if (r == 0) {
-        r = tool_call(b->tool, err, "mmd", "-i", image, "::/EFI", "::/EFI/BOOT", NULL);
-    }
-    if (r == 0) {
-        r = tool_call(b->tool, err, "mcopy", "-i", image, "uki", target, NULL);
-    }
-    return r;
-}
-
-static int stage_disk(struct build *b, struct error *err)
-{
-    int r;
-
-    tool_stage(b->tool, "making the disk");
-    r = make_uki(b, err);
-    if (r == 0) {
-        r = measure_tree(b, err);
-    }
-    if (r == 0) {
-        r = make_partitions(b, err);
-    }
-    if (r == 0) {
-        r = fill_root(b, err);
-    }
-    if (r == 0) {
-        r = fill_esp(b, err);
-    }
-    if (r < 0) {
-        return r;
-    }
-    tool_stage(b->tool, "compressing the disk");
-    return tool_call(b->tool, err, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o",
-                     "compression_type=zstd", "raw", "out/" IMAGE_DISK, NULL);
 }
 
 /* --- what was made */
@@ -515,7 +117,7 @@ static jv info_sizes(const struct build *b)
 
 static int write_info(const struct build *b, struct error *err)
 {
-    scoped(free) char *path = work_path(b, "out/" IMAGE_INFO);
+    scoped(free) char *path = build_work_path(b, "out/" IMAGE_INFO);
     scoped(free) char *json = NULL;
     scoped(free) char *line = NULL;
     jv tools = jv_object(), info = jv_object();
@@ -549,7 +151,7 @@ static int sync_file(const char *path, struct error *err)
 /* Puts out/ in the place of the image folder, in one step. */
 static int publish(const struct build *b, struct error *err)
 {
-    scoped(free) char *out = work_path(b, "out");
+    scoped(free) char *out = build_work_path(b, "out");
     scoped(free) char *disk = path_join(out, IMAGE_DISK);
     scoped(free) char *to = path_join(b->images, b->recipe->name);
     unsigned flags = file_exists(to) ? RENAME_EXCHANGE : RENAME_NOREPLACE;
@@ -577,20 +179,20 @@ static void report(const struct build *b)
 
 static int build_run(struct build *b, struct error *err)
 {
-    scoped(free) char *out = work_path(b, "out");
+    scoped(free) char *out = build_work_path(b, "out");
     int r = file_mkdirs(out, 0700, err);
 
     if (r == 0) {
         r = tool_open(b->work, &b->tool, err);
     }
     if (r == 0) {
-        r = stage_packages(b, err);
+        r = build_stage_packages(b, err);
     }
     if (r == 0) {
-        r = stage_boot_files(b, err);
+        r = build_stage_boot_files(b, err);
     }
     if (r == 0) {
-        r = stage_disk(b, err);
+        r = build_stage_disk(b, err);
     }
     if (r == 0) {
         r = tool_check(b->tool, err);
@@ -666,7 +268,7 @@ static int build_init(struct build *b, const char *name, const char *lima_home, 
                          "--security-mirror",
                          b->mirrors.archive ? "security updates" : "packages");
     }
-    return check_needs(b, err);
+    return build_check_needs(b, err);
 }
 
 static int build_open_cache(struct build *b, struct error *err)

@@ -44,6 +44,7 @@ DOORS = {
     "mux/internal.h": [],
     "agent/mounts_internal.h": [],
     "agent/internal.h": [],
+    "image/build_internal.h": [],
     "mount/coherence_internal.h": [],
     "mount/fuse_internal.h": [],
     "mount/nodes_internal.h": [],
