@@ -35,7 +35,7 @@ char *install_systemd_unit(const char *path)
                      "After=systemd-remount-fs.service\n"
                      "RequiresMountsFor=%s /var/lib /var/log\n"
                      "Conflicts=shutdown.target\n"
-                     "Before=shutdown.target\n"
+                     "Before=shutdown.target user.slice\n" /* users' programs save to mounts */
                      "StartLimitIntervalSec=0\n"
                      "\n"
                      "[Service]\n"

@@ -224,6 +224,7 @@ static void test_services_name_the_program(void **state)
 
     assert_non_null(strstr(unit, "\nExecStart=/opt/bin/lima-guestagent run\n"));
     assert_non_null(strstr(unit, "\nRestart=always\n"));
+    assert_non_null(strstr(unit, "\nBefore=shutdown.target user.slice\n"));
     assert_non_null(strstr(script, "\ncommand=\"/opt/bin/lima-guestagent\"\n"));
 }
 
