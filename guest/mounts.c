@@ -383,6 +383,9 @@ int mounts_serve_mount(const struct rpc_call *call, void *arg, struct error *err
         take_up(mounts, call, request, path);
         return 0;
     }
+    if (!mount && request->kind == lima_guest_v1_MountRequest_Kind_AGENT) {
+        point.replaces = mountpoint_is(MOUNTPOINT_FUSE, request->tag, path); /* nobody serves it */
+    }
     if (mount && strcmp(mount->path, path) == 0) {
         point.replaces = mount->fuse || mount->sshfs;
         point.covers = !point.replaces && is_there(mount);

@@ -45,6 +45,12 @@ void mounts_check_carriers(struct mount *mount)
     }
 }
 
+/* The guest itself may say the same of a mount that is broken, in words. */
+static bool is_session_over(int r, const char *text)
+{
+    return r == -ENOTCONN && !text;
+}
+
 /* See peer_follow_fn. */
 static void on_followed(int r, const char *text, void *arg)
 {
@@ -57,7 +63,7 @@ static void on_followed(int r, const char *text, void *arg)
         return;
     }
     mount->follow = NULL;
-    if (r == -ENOTCONN) {
+    if (is_session_over(r, text)) {
         return; /* the end of the session comes */
     }
     if (mount->state == MOUNTS_STATE_MOUNTING) {
@@ -112,7 +118,7 @@ static void on_mount_answer(int r, const char *text, const struct peer_mounted *
 
     mount->call = NULL;
     loop_timer_set(mount->again, -1);
-    if (r == -ENOTCONN) {
+    if (is_session_over(r, text)) {
         mount->state = MOUNTS_STATE_WAITING; /* the end of the session comes */
         return;
     }
