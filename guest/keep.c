@@ -50,6 +50,11 @@ static int notify(const char *text, int fd)
     return to < 0 || sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+bool keep_is_kept(void)
+{
+    return getenv("NOTIFY_SOCKET") || getenv(INHERITED);
+}
+
 void keep_put(const char *name, int fd)
 {
     scoped(free) char *text = xasprintf("FDSTORE=1\nFDNAME=%s", name);

@@ -5,8 +5,13 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #define KEEP_MAX      128 /* FileDescriptorStoreMax= of the unit */
 #define KEEP_NAME_MAX 64
+
+/* A next process gets what is put, or is about to get what it was made for by keep_for_exec(). */
+bool keep_is_kept(void);
 
 /* Stores a copy under @name (letters, digits, '-', '.'). */
 void keep_put(const char *name, int fd);

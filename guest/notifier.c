@@ -2,19 +2,26 @@
 #include "notifier.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/log.h"
 #include "fuselog.h"
+#include "keep.h"
 #include "lima/mount.h"
+#include "mountpoint.h"
 #include "replay.h"
 
-#define BUFFER    (1 << 20)
-#define TAKEN_MAX 4 /* messages that the parent hears of together while more wait */
+#define CONNECTIONS "/sys/fs/fuse/connections"
+#define BUFFER      (1 << 20)
+#define TAKEN_MAX   4 /* messages that the parent hears of together while more wait */
 
 struct notifier {
     struct loop *loop;
@@ -75,16 +82,71 @@ static ssize_t receive(struct replay *replay, size_t *taken, char message[NOTIFI
     return tell_parent(taken) ? recv(STDIN_FILENO, message, NOTIFIER_MESSAGE_MAX, 0) : 0;
 }
 
+/* --- when our parent is gone --- */
+
+/*
+ * What we wait for then comes from the next process of the parent's kind, if somebody has kept the
+ * descriptors for it. If not, it never comes, and the kernel would not end the connection as long
+ * as we have it open: not even a signal ends a wait for an answer.
+ */
+struct guard {
+    int fuse_fd;
+    int abort_fd; /* of the connection, if nobody keeps anything; -1 */
+};
+
+/* -1: there is none. Looked for in time: later, another mount may have the name. */
+static int open_abort(const char *tag)
+{
+    scoped(free) char *path = NULL;
+    dev_t device;
+
+    if (keep_is_kept() || !mountpoint_find(tag, &device)) {
+        return -1;
+    }
+    path = xasprintf(CONNECTIONS "/%u/abort", minor(device));
+    return open(path, O_WRONLY | O_CLOEXEC);
+}
+
+static void *run_guard(void *arg)
+{
+    const struct guard *guard = arg;
+    struct pollfd parent = {.fd = STDIN_FILENO};
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    while (poll(&parent, 1, -1) < 0 && errno == EINTR) {
+    }
+    dup3(null, guard->fuse_fd, O_CLOEXEC); /* not closed: the number is in use */
+    (void)!write(guard->abort_fd, "1", 1); /* a notification that waits has the descriptor still */
+    return NULL;
+}
+
+static void start_guard(const struct notifier *notifier, struct guard *guard)
+{
+    pthread_t thread;
+
+    *guard =
+        (struct guard){.fuse_fd = notifier->fuse_fd, .abort_fd = open_abort(notifier->mount->tag)};
+    if (pthread_create(&thread, NULL, run_guard, guard) != 0) {
+        log_warn("no thread can be made: if this program is killed, '%s' may hang, ignoring",
+                 notifier->mount->point);
+    }
+}
+
 /* Until our parent closes its end. */
 static int run_child(void *arg)
 {
     const struct notifier *notifier = arg;
+    struct guard guard;
     char message[NOTIFIER_MESSAGE_MAX];
     struct replay replay = {
         .fuse_fd = notifier->fuse_fd, .tree_fd = -EBADF /* not opened yet */, .folder_fd = -1};
     size_t taken = 0;
     ssize_t n;
 
+    if (!keep_is_kept()) {
+        signal(SIGTERM, SIG_IGN); /* our parent's, at its end: the guard has more to do */
+    }
+    start_guard(notifier, &guard);
     while ((n = receive(&replay, &taken, message)) > 0) {
         take(notifier, &replay, message, (size_t)n);
         taken++;
@@ -99,16 +161,19 @@ static void tell_taken(struct notifier *notifier, unsigned count)
     }
 }
 
-static void close_child(struct notifier *notifier)
+/* @now: its wait for an answer comes to an end; else that is its guard's business, as above. */
+static void close_child(struct notifier *notifier, bool now)
 {
-    loop_watch_free(notifier->watch);
-    notifier->watch = NULL;
-    fd_close(steal_fd(&notifier->fd));
+    if (notifier->child && now) {
+        child_kill(notifier->child, SIGKILL); /* before its guard hears of us */
+    }
     if (notifier->child) {
-        child_kill(notifier->child, SIGKILL);
         child_forget(notifier->child);
         notifier->child = NULL;
     }
+    loop_watch_free(notifier->watch);
+    notifier->watch = NULL;
+    fd_close(steal_fd(&notifier->fd));
 }
 
 /* What it had goes with it. */
@@ -120,7 +185,7 @@ static void on_child_ended(int status, void *arg)
     log_debug("the process for notifications has ended with %d", status);
     notifier->child = NULL;
     notifier->on_way = 0;
-    close_child(notifier);
+    close_child(notifier, false);
     tell_taken(notifier, lost);
 }
 
@@ -187,7 +252,7 @@ struct notifier *notifier_new(struct loop *loop, struct children *children, int 
 void notifier_free(struct notifier *notifier)
 {
     if (notifier) {
-        close_child(notifier);
+        close_child(notifier, keep_is_kept());
         free(notifier);
     }
 }
@@ -202,7 +267,7 @@ void notifier_let_go(struct notifier *notifier)
     unsigned lost = notifier->on_way;
 
     notifier->on_way = 0;
-    close_child(notifier);
+    close_child(notifier, true);
     tell_taken(notifier, lost);
 }
 

@@ -359,6 +359,33 @@ test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up() {
 	is hello
 }
 
+# Where nobody keeps its descriptors, the mount ends with it: also when a child of it waits for its answers.
+test_a_guest_agent_that_is_killed_while_it_replays_leaves_no_process() {
+	local agent child children
+
+	expect 0 limactl stop -f vm
+	umount -l "$READ_ONLY" "$SEEN" "$TMP/guest/uncached" 2>/dev/null || true
+	rm "$TMP/guest/made"
+	FAKE_QEMU_AGAIN_MS=100 expect 0 limactl start --tty=false vm
+	for round in 1 2 3 4 5; do
+		mkdir "$SHARED/burst$round"
+		ls "$SEEN/burst$round"
+		agent=$(pgrep -P "$(cat "$LIMA_HOME/vm/qemu.pid")")
+		(cd "$SHARED/burst$round" && seq 2000 | xargs touch)
+		children=$(pgrep -P "$agent")
+		[ -n "$children" ] || fail "nobody replays"
+		kill -KILL "$agent"
+		for child in $children; do
+			wait_gone "$child" 5
+		done
+		for _ in $(seq 50); do
+			[ "$(timeout 5 cat "$SEEN/file" 2>/dev/null)" != hello ] || break
+			sleep 0.1 # it is in pieces until it is mounted anew
+		done
+		[ "$(timeout 5 cat "$SEEN/file")" = hello ] || fail "$(limactl mounts vm)"
+	done
+}
+
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
@@ -369,4 +396,5 @@ run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_
 	test_watchers_learn_what_happened_while_the_server_was_dead test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
 	test_what_the_guest_unmounts_stays_so test_a_mount_that_cannot_be_is_said_and_the_others_come_up \
-	test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up
+	test_a_mount_that_fails_at_the_start_is_named_and_the_others_come_up \
+	test_a_guest_agent_that_is_killed_while_it_replays_leaves_no_process
