@@ -323,29 +323,30 @@ static bool syncs(const struct fuse_op *op)
 }
 
 /*
- * A change that comes again is not made again. To repeat most of them does no harm unless the host
- * has changed the same since, so only this process keeps them in mind. Nor is a sync, which would
- * not fail a second time.
+ * A change that comes again is not made again. Most of them do no harm unless the host has changed
+ * the same since, so only of the others is it known, too, that they were begun: a process that is
+ * killed between a write and the record of it has the next one write the same once more. Nor is a
+ * sync done again, which would not fail a second time.
  */
 static int serve(struct fuse_server *server, const struct fuse_request *req,
                  const struct fuse_op *op, struct buf *out)
 {
     struct fuse_job job = {.server = server, .req = req, .out = out};
-    bool known_here = (op->once || op->changes || syncs(op)) && server->journal && req->unique;
-    bool keeps = op->once && known_here;
-    const void *known;
-    size_t begin = out->len, known_len;
+    bool known = (op->once || op->changes || syncs(op)) && server->journal && req->unique;
+    bool begins = op->once && known;
+    const void *reply;
+    size_t begin = out->len, reply_len;
     enum journal_seen seen = JOURNAL_NEW;
     int r;
 
-    if (known_here) {
-        seen = journal_look(server->journal, req->unique, &known, &known_len);
+    if (known) {
+        seen = journal_look(server->journal, req->unique, &reply, &reply_len);
         if (seen == JOURNAL_DONE) {
-            answer_again(&job, known, known_len);
+            answer_again(&job, reply, reply_len);
             return put_ahead(server, out, begin);
         }
     }
-    if (keeps) {
+    if (begins) {
         journal_put_begun(server->journal, req->unique);
         if (!op->silent) {
             flush_journal(server);
@@ -359,10 +360,8 @@ static int serve(struct fuse_server *server, const struct fuse_request *req,
     if (r < 0 || out->len == begin) {
         fuse_reply_error(out, req->unique, MIN(r, 0));
     }
-    if (keeps) {
+    if (known) {
         journal_put_done(server->journal, req->unique, out->data + begin, out->len - begin);
-    } else if (known_here) {
-        journal_remember(server->journal, req->unique, out->data + begin, out->len - begin);
     }
     flush_journal(server);
     r = put_ahead(server, out, begin);
@@ -427,7 +426,8 @@ bool fuse_server_finish(struct fuse_server *server, struct buf *out)
     if (job->kind != DISK_READ) {
         close_late(server, job);
         if (server->journal) {
-            journal_remember(server->journal, job->id, out->data + begin, out->len - begin);
+            journal_put_done(server->journal, job->id, out->data + begin, out->len - begin);
+            flush_journal(server);
         }
     }
     return true;

@@ -387,11 +387,6 @@ void journal_put_done(struct journal *journal, uint64_t unique, const void *repl
     put_done(journal, unique, reply, len);
 }
 
-void journal_remember(struct journal *journal, uint64_t unique, const void *reply, size_t len)
-{
-    remember_done(journal, unique, reply, len);
-}
-
 /* What is older than what the guest was told, or half of it, would be worse than nothing. */
 static int give_up(struct journal *journal, int r)
 {

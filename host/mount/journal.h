@@ -73,8 +73,6 @@ void journal_put_lookups(struct journal *journal, uint64_t id, int64_t change);
 void journal_put_begun(struct journal *journal, uint64_t unique);
 /* @reply: the whole answer; a longer one than JOURNAL_REPLY_MAX must not come. */
 void journal_put_done(struct journal *journal, uint64_t unique, const void *reply, size_t len);
-/* Done, as this process alone has to know: a later one may do it again. */
-void journal_remember(struct journal *journal, uint64_t unique, const void *reply, size_t len);
 /*
  * -errno: the file cannot be written; nothing more will be, and a later process will know
  * nothing. Said once.
