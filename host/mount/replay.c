@@ -9,7 +9,7 @@
 #define WAITING_MAX 65536
 #define PROMPT_MAX  8
 #define ON_WAY_MAX  8
-#define MERGE_LOOK  64 /* events that are searched for one that says the same */
+#define MERGE_LOOK  64 /* events that are searched for one that says the same, or the other half */
 
 struct queue {
     struct replay_event *first, **end;
@@ -216,14 +216,22 @@ bool replay_moved_from(struct replay *replay, const struct node *dir, const char
     return true;
 }
 
+/* The kernel reports both next to each other, but for what happens at the same moment. */
+static struct replay_event *find_half(const struct replay *replay, uint32_t cookie)
+{
+    for (size_t i = 0; cookie && i < MERGE_LOOK; i++) {
+        if (replay->recent[i] && replay->recent[i]->cookie == cookie) {
+            return replay->recent[i];
+        }
+    }
+    return NULL;
+}
+
 bool replay_moved_to(struct replay *replay, const struct node *dir, const char *name, bool is_dir,
                      uint32_t cookie)
 {
-    struct replay_event *event = replay->waiting.first;
+    struct replay_event *event = find_half(replay, cookie);
 
-    while (event && !(cookie && event->cookie == cookie)) {
-        event = event->next;
-    }
     if (event) {
         set_to(event, dir, name);
         event->cookie = 0;

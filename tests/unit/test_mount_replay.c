@@ -4,6 +4,7 @@
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #include "test.h"
 #include "util/file.h"
@@ -228,6 +229,20 @@ static void test_too_many_are_refused(void **state)
     assert_false(replay_is_prompt(world->replay));
 }
 
+/* Each one that came in alone was looked for among all that wait. */
+static void test_a_host_that_moves_much_in_is_followed(void **state)
+{
+    struct world *world = *state;
+    clock_t begin = clock();
+    char name[16];
+
+    for (unsigned i = 1; i <= 60000; i++) {
+        snprintf(name, sizeof(name), "%u", i);
+        assert_true(replay_moved_to(world->replay, world->root, name, false, i));
+    }
+    assert_in_range((clock() - begin) * 1000 / CLOCKS_PER_SEC, 0, 1500);
+}
+
 static void test_the_longest_names_fit(void **state)
 {
     struct world *world = *state;
@@ -255,6 +270,7 @@ int main(void)
         T(test_a_name_that_was_opened_is_removed_when_that_is_over),
         T(test_what_was_on_its_way_is_sent_again),
         T(test_too_many_are_refused),
+        T(test_a_host_that_moves_much_in_is_followed),
         T(test_the_longest_names_fit),
     };
 
