@@ -11,8 +11,9 @@
 #include "forward/listener.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -70,9 +71,11 @@ static void on_carry_ended(void *arg)
     connection_free(arg);
 }
 
-static int check_socket(const char *path, struct error *err)
+/* What @fd is open on, by its only name. */
+static int check_socket(int fd, const char *path, struct error *err)
 {
-    scoped(free) char *real = realpath(path, NULL);
+    scoped(free) char *link = xasprintf("/proc/self/fd/%d", fd);
+    scoped(free) char *real = realpath(link, NULL);
     scoped(free) char *dir = real ? path_dir(real) : NULL;
     scoped(free) char *mark = dir ? path_join(dir, INSTANCE_FILE) : NULL;
 
@@ -97,18 +100,24 @@ static int check_peer(int fd, const char *path, struct error *err)
     return 0;
 }
 
+/*
+ * Whoever may write to a folder of @path, such as a guest that has it mounted, could lead the name
+ * elsewhere behind the check: so what was checked is connected to, and not the name again.
+ */
 static int connect_unix(const char *path, int fd, struct error *err)
 {
+    scoped(fd_close) int target = open(path, O_PATH | O_CLOEXEC);
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int r = check_socket(path, err);
+    int r;
 
+    if (target < 0) {
+        return error_errno(err, errno, "'%s'", path);
+    }
+    r = check_socket(target, path, err);
     if (r < 0) {
         return r;
     }
-    if (strlen(path) >= sizeof(addr.sun_path)) {
-        return error_set(err, ENAMETOOLONG, "'%s' is too long for a socket", path);
-    }
-    memcpy(addr.sun_path, path, strlen(path));
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", target);
     if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
         return error_errno(err, errno, "connecting to '%s'", path);
     }

@@ -7,13 +7,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "agent_fixture.h"
 #include "base/alloc.h"
 
-#define BULK (4u << 20)
+#define BULK  (4u << 20)
+#define TRIES 300 /* of which each goes wrong with some likelihood */
 
 static struct agent_fixture *agent;
 static struct forward_listener *forward;
@@ -171,6 +174,59 @@ static void test_what_controls_a_vm_is_no_target(void **state)
     agent_wait_for(agent, is_reset(guest_fd));
     close(guest_fd);
     close(listen_fd);
+}
+
+struct swapper {
+    const char *link, *spare;
+    _Atomic bool ended;
+};
+
+static void *swap_names(void *arg)
+{
+    struct swapper *swapper = arg;
+
+    while (!swapper->ended) {
+        renameat2(AT_FDCWD, swapper->link, AT_FDCWD, swapper->spare, RENAME_EXCHANGE);
+    }
+    return NULL;
+}
+
+/* A guest may write to the folder of the target, where its rule says so. */
+static void test_a_name_that_changes_all_the_time_leads_to_no_other_target(void **state)
+{
+    scoped(free) char *in_guest = agent_path(agent, "guest.sock");
+    scoped(free) char *instance = agent_path(agent, "instance");
+    scoped(free) char *mark = agent_path(agent, "instance/lima.yaml");
+    scoped(free) char *qmp = agent_path(agent, "instance/qmp.sock");
+    scoped(free) char *harmless = agent_path(agent, "harmless.sock");
+    scoped(free) char *link = agent_path(agent, "link.sock");
+    scoped(free) char *spare = agent_path(agent, "spare.sock");
+    struct forward_endpoint host = {.socket = link};
+    struct swapper swapper = {link, spare, false};
+    int guest_fd, host_fd, forbidden, allowed = agent_unix_listener(harmless);
+    pthread_t thread;
+
+    assert_int_equal(mkdir(instance, 0700), 0);
+    close(open(mark, O_CREAT | O_WRONLY, 0600));
+    forbidden = agent_unix_listener(qmp);
+    assert_int_equal(symlink(harmless, link), 0);
+    assert_int_equal(symlink(qmp, spare), 0);
+    open_reverse(in_guest, &host);
+    agent_wait_for(agent, ups == 1);
+    assert_int_equal(pthread_create(&thread, NULL, swap_names, &swapper), 0);
+    for (int i = 0; i < TRIES; i++) {
+        guest_fd = agent_unix_connect(in_guest);
+        host_fd = -1;
+        agent_wait_for(agent, is_reset(guest_fd) ||
+                                  (host_fd = accept4(allowed, NULL, NULL, SOCK_NONBLOCK)) >= 0);
+        close(guest_fd);
+        close(host_fd);
+    }
+    swapper.ended = true;
+    pthread_join(thread, NULL);
+    assert_int_equal(accept4(forbidden, NULL, NULL, SOCK_NONBLOCK), -1);
+    close(allowed);
+    close(forbidden);
 }
 
 static void test_the_listener_comes_back_with_the_session(void **state)
@@ -339,6 +395,7 @@ int main(void)
         T(test_a_socket_in_the_guest_leads_to_one_of_the_host),
         T(test_a_tcp_target_that_refuses_resets_the_guests_connection),
         T(test_what_controls_a_vm_is_no_target),
+        T(test_a_name_that_changes_all_the_time_leads_to_no_other_target),
         T(test_the_listener_comes_back_with_the_session),
         T(test_a_path_that_is_taken_is_said_and_tried_again),
         T(test_a_stopped_one_takes_its_socket_and_leaves_its_connections),
