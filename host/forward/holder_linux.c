@@ -107,6 +107,16 @@ static bool process_has(const char *pid, const char *link)
     return false;
 }
 
+/* Any user gives processes names; in place. */
+static void make_harmless(char *text)
+{
+    for (; *text; text++) {
+        if (*text < ' ' || *text > '~') {
+            *text = '?';
+        }
+    }
+}
+
 /* Caller frees; NULL if it has gone. */
 static char *describe_process(const char *pid)
 {
@@ -115,12 +125,13 @@ static char *describe_process(const char *pid)
     scoped(buf_done) struct buf comm = BUF_INIT;
     scoped(buf_done) struct buf args = BUF_INIT;
     scoped(free) char *name = NULL;
-    const char *last;
+    char *last;
 
     if (file_read(comm_path, CMDLINE_MAX, &comm, NULL) < 0) {
         return NULL;
     }
     name = str_trim(buf_str(&comm));
+    make_harmless(name);
     if (file_read(args_path, CMDLINE_MAX, &args, NULL) < 0 || args.len < 2 ||
         !str_eq(path_base(args.data), AGENT)) {
         return xasprintf("process %s (%s)", pid, name);
@@ -129,6 +140,7 @@ static char *describe_process(const char *pid)
     while (last > args.data && last[-1]) {
         last--;
     }
+    make_harmless(last);
     return xasprintf("instance '%s' (process %s)", last, pid);
 }
 

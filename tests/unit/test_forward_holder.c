@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <arpa/inet.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "forward/bind.h"
@@ -46,6 +47,25 @@ static void test_our_own_sockets_are_found_with_name_and_number(void **state)
     }
 }
 
+/* Any user of the host may name a process. */
+static void test_a_name_that_steers_a_terminal_is_made_harmless(void **state)
+{
+    struct forward_endpoint bound = endpoint("127.0.0.1", 0, CONFIG_PROTO_TCP);
+    char own[16];
+    scoped(fd_close) int fd = -1;
+    scoped(free) char *want = xasprintf("process %d (a?[2J?b?c)", (int)getpid());
+    scoped(free) char *text = NULL;
+
+    assert_int_equal(forward_bind(&bound, SOCK_STREAM, &fd, &bound.port, NULL), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    prctl(PR_GET_NAME, own);
+    prctl(PR_SET_NAME, "a\033[2J\nb\x9b"
+                       "c");
+    text = forward_holder_find(&bound);
+    prctl(PR_SET_NAME, own);
+    assert_string_equal(text, want);
+}
+
 static void test_what_nobody_has_is_not_found(void **state)
 {
     struct forward_endpoint free_one = endpoint("127.0.0.1", 0, CONFIG_PROTO_TCP);
@@ -62,6 +82,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_our_own_sockets_are_found_with_name_and_number),
+        cmocka_unit_test(test_a_name_that_steers_a_terminal_is_made_harmless),
         cmocka_unit_test(test_what_nobody_has_is_not_found),
     };
 
