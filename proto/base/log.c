@@ -112,6 +112,12 @@ static void put_time(struct buf *buf, bool ns)
     }
 }
 
+/* U+0080 to U+009F, which steer a terminal as the controls of ASCII do. */
+static bool is_high_control(const char *s)
+{
+    return (unsigned char)s[0] == 0xc2 && ((unsigned char)s[1] & 0xe0) == 0x80;
+}
+
 static void put_quoted(struct buf *buf, const char *s, bool json)
 {
     buf_putc(buf, '"');
@@ -129,6 +135,8 @@ static void put_quoted(struct buf *buf, const char *s, bool json)
             buf_puts(buf, "\\r");
         } else if (c < 0x20 || c == 0x7f) {
             buf_printf(buf, json ? "\\u%04x" : "\\x%02x", c);
+        } else if (!json && is_high_control(s)) {
+            buf_printf(buf, "\\x%02x", (unsigned char)*++s);
         } else {
             buf_putc(buf, (char)c);
         }
@@ -180,6 +188,21 @@ static void put_value(struct buf *buf, const char *value)
     }
 }
 
+/* Words of others may be in it; lines and tabs are ours too. */
+static void put_harmless(struct buf *buf, const char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+
+        if (is_high_control(s)) {
+            s++;
+            buf_putc(buf, '?');
+        } else {
+            buf_putc(buf, (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : (char)c);
+        }
+    }
+}
+
 static void format_terminal(struct buf *buf, enum log_level level, bool colour,
                             const struct log_field *fields, size_t count, const char *message)
 {
@@ -194,7 +217,7 @@ static void format_terminal(struct buf *buf, enum log_level level, bool colour,
     }
     buf_printf(buf, "[%04ld] ", (long)(now.tv_sec - sink.start.tv_sec));
     start = buf->len;
-    buf_puts(buf, message);
+    put_harmless(buf, message);
     if (count == 0) {
         buf_putc(buf, '\n');
         return;

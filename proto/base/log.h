@@ -5,6 +5,7 @@
  *
  *   LOG_TEXT  terminal: "WARN[0003] message   key=value", colours only on a terminal;
  *             otherwise: time="RFC 3339" level=warning msg="message" key=value
+ *             On a terminal controls but line ends and tabs become '?'.
  *   LOG_JSON  {"key":"value","level":"warning","msg":"message","time":"RFC 3339 with ns"}
  *
  * The sink is the only mutable global of the project.

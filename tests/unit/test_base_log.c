@@ -29,6 +29,21 @@ static void test_terminal_line_pads_only_before_fields(void **state)
     assert_int_equal(strstr(with, "error=") - strstr(with, "READY."), 45);
 }
 
+/* Words of others: a guest's, a program's. */
+static void test_what_steers_a_terminal_does_not_reach_it(void **state)
+{
+    static const struct log_field said[] = {{"error", "\xc2\x9b"
+                                                      "2J\xc3\xa4"},
+                                            {0}};
+    scoped(free) char *line = log_format_line(LOG_LEVEL_WARN, LOG_FORMAT_TEXT, true, false, said,
+                                              "a\033[2J\r\x7f\xc2\x9b"
+                                              "2J\n\tb\xc3\xa4");
+
+    assert_non_null(strstr(line, "a?[2J???2J\n\tb\xc3\xa4 "));
+    assert_non_null(strstr(line, "error=\"\\x9b"
+                                 "2J\xc3\xa4\"\n"));
+}
+
 static void test_json_keys_are_sorted_and_escaped(void **state)
 {
     scoped(free) char *line =
@@ -92,6 +107,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_line_quotes_what_is_not_bare),
         cmocka_unit_test(test_terminal_line_pads_only_before_fields),
+        cmocka_unit_test(test_what_steers_a_terminal_does_not_reach_it),
         cmocka_unit_test(test_json_keys_are_sorted_and_escaped),
         cmocka_unit_test(test_limit_lets_a_burst_through_and_counts_the_rest),
         cmocka_unit_test(test_flood_of_lines_is_cut_but_for_errors),
