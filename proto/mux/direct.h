@@ -7,7 +7,8 @@
  * The end of a direction is the connection's own half-close, a reset is the end without one. Flow
  * control is the connection's too: direct_room() says how much may be read, so that the user of
  * the stream never holds more than a window, which
- * grows up to MUX_WINDOW_MAX bytes.
+ * grows up to MUX_WINDOW_MAX bytes. When both directions have ended the stream gets closed(0) once
+ * all output is out: so who counts streams counts what a peer that takes nothing makes us hold.
  *
  * Output goes by mux_output() and mux_output_done(), as with frames; mux_ops.output() comes also
  * when direct_room() or direct_state() may have changed. mux_input(), mux_start(), mux_stop() and

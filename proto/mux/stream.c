@@ -562,10 +562,16 @@ static void run_waiting(struct mux *mux)
     }
 }
 
+/* Output of a direct mux is the stream's: while any waits, its user has it to account for. */
+static bool may_end(const struct mux *mux)
+{
+    return !list_empty(&mux->ended) && !(mux->direct && mux->ring.len);
+}
+
 void mux_streams_settle(struct mux *mux)
 {
     run_waiting(mux);
-    while (!list_empty(&mux->ended)) {
+    while (may_end(mux)) {
         stream_closed(container_of(mux->ended.next, struct mux_stream, end), 0);
     }
 }

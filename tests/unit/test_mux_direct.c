@@ -253,6 +253,39 @@ static void test_a_stream_that_nobody_takes_breaks_the_connection(void **state)
     mux_free(mux);
 }
 
+/* Else who counts streams would not see what a peer that takes nothing makes us hold. */
+static void test_a_stream_lasts_until_its_output_is_out(void **state)
+{
+    scoped(free) char *data = pattern(100000);
+
+    send_all(&a, data, 100000, true);
+    send_all(&b, "", 0, true);
+    while (carry(&b, &a)) {
+    }
+    assert_true(a.fin);
+    assert_false(a.closed);
+    run();
+    assert_true(a.closed && b.closed);
+    assert_int_equal(a.code | b.code, 0);
+    assert_int_equal(b.got.len, 100000);
+    assert_int_equal(direct_state(a.mux), DIRECT_STATE_OVER);
+}
+
+static void test_a_connection_that_breaks_behind_both_ends_loses_output(void **state)
+{
+    scoped(free) char *data = pattern(100000);
+
+    send_all(&a, data, 100000, true);
+    send_all(&b, "", 0, true);
+    while (carry(&b, &a)) {
+    }
+    direct_break(a.mux);
+    assert_true(a.closed);
+    assert_int_equal(a.code, MUX_RESET_CONNECTION);
+    b.broken = true;
+    direct_break(b.mux);
+}
+
 enum join_end { JOIN_GOES_ON, JOIN_ORDERED, JOIN_BROKEN };
 
 static void on_join_done(bool ordered, void *arg)
@@ -382,9 +415,8 @@ static void test_who_has_made_the_connection_closes_it(void **state)
     mux_stream_finish(b.stream);
     mux_stream_finish(a.stream);
     assert_true(carry(&b, &a));
-    assert_true(a.closed);
     assert_true(carry(&a, &b));
-    assert_true(b.closed);
+    assert_true(a.closed && b.closed);
     assert_int_equal(a.code | b.code, 0);
     assert_int_equal(direct_state(a.mux), DIRECT_STATE_OVER);
     assert_int_equal(direct_state(b.mux), DIRECT_STATE_OPEN);
@@ -431,6 +463,8 @@ int main(void)
         T(test_room_for_input_is_told_while_output_waits),
         T(test_a_reset_breaks_the_connection),
         T(test_a_stream_that_nobody_takes_breaks_the_connection),
+        T(test_a_stream_lasts_until_its_output_is_out),
+        T(test_a_connection_that_breaks_behind_both_ends_loses_output),
         T(test_a_join_carries_everything_and_both_ends),
         T(test_a_join_stops_a_sender_whose_reader_rests),
         T(test_a_join_begins_with_what_came_early),
