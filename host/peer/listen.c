@@ -25,6 +25,7 @@ struct peer_listen {
     void *arg;
     struct accepting *accepting;
     size_t count;
+    bool told; /* that it listens */
 };
 
 static void unlink_accepting(struct accepting *a)
@@ -103,7 +104,8 @@ static int on_listen_message(struct call *call, const uint8_t *data, size_t len)
     if (incoming.accepted) {
         return accept_connection(listen, incoming.id);
     }
-    if (incoming.listening) {
+    if (incoming.listening && !listen->told) {
+        listen->told = true;
         listen->events->listening(incoming.port, listen->arg);
     }
     return CALL_ON;

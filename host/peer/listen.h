@@ -11,7 +11,7 @@
 struct peer_listen;
 
 struct peer_listen_events {
-    /* It listens; @port for TCP, else 0. */
+    /* It listens; @port for TCP, else 0. At most once. */
     void (*listening)(uint16_t port, void *arg);
     /* Somebody in the guest has connected: the stream is the callee's, its ops are to be set at
      * once. */

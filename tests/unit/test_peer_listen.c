@@ -248,6 +248,19 @@ static void test_senseless_words_end_the_listener(void **state)
     assert_int_equal(ports, 0);
 }
 
+/* Each would be an event and a line of a log. */
+static void test_that_it_listens_is_told_once(void **state)
+{
+    say_reply(guest.streams[1], 0, "");
+    for (uint32_t port = 1; port <= 100; port++) {
+        say_listening(guest.streams[1], port);
+    }
+    say_accepted(guest.streams[1], 7);
+    wait_for(guest.count == 3);
+    assert_int_equal(ports, 1);
+    assert_int_equal(last_port, 1);
+}
+
 static void test_a_closed_one_says_nothing_more(void **state)
 {
     say_reply(guest.streams[1], 0, "");
@@ -278,6 +291,7 @@ int main(void)
         T(test_a_refusal_comes_with_its_words),
         T(test_a_guest_that_announces_without_end_loses_the_listener),
         T(test_senseless_words_end_the_listener),
+        T(test_that_it_listens_is_told_once),
         T(test_a_closed_one_says_nothing_more),
         T(test_it_ends_with_the_session),
     };
