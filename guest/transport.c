@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -282,6 +283,8 @@ static void on_listen_ready(int listen_fd, short revents, void *arg)
 static int open_listener(struct transport *t, struct error *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    mode_t mask;
+    int code;
 
     if (strlen(t->name) >= sizeof(addr.sun_path)) {
         return error_set(err, ENAMETOOLONG, "socket path '%s' is too long", t->name);
@@ -292,9 +295,11 @@ static int open_listener(struct transport *t, struct error *err)
         return error_errno(err, errno, "opening a Unix socket");
     }
     unlink(t->name);
-    if (bind(t->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-        listen(t->listen_fd, 4) < 0) {
-        return error_errno(err, errno, "listening on '%s'", t->name);
+    mask = umask(0177); /* who connects is the host */
+    code = bind(t->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? errno : 0;
+    umask(mask);
+    if (code || listen(t->listen_fd, 4) < 0) {
+        return error_errno(err, code ? code : errno, "listening on '%s'", t->name);
     }
     t->listen_watch = loop_watch_new(t->loop, t->listen_fd, POLLIN, on_listen_ready, t);
     return 0;

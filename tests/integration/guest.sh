@@ -138,8 +138,20 @@ test_a_stopped_instance_is_told_of() {
 	has err 'instance `one` is not running'
 }
 
+# Whoever speaks there is the host to the agent.
+test_a_socket_for_the_host_is_its_owners_alone() {
+	(umask 0 && exec "$GUESTAGENT" run --transport "unix:$TMP/host.sock" --no-boot) 2>"$TMP/agent.log" &
+	agent=$!
+	wait_line "$TMP/agent.log" "ports by" 10
+	mode=$(stat -c %a "$TMP/host.sock")
+	kill "$agent"
+	wait_gone "$agent" 10
+	[ "$mode" = 600 ] || fail "the socket has mode $mode"
+}
+
 run_tests test_list_shows_what_the_guest_says test_templates_and_filters_see_the_guest \
 	test_info_has_the_running_guests test_a_frozen_guest_costs_little_and_what_was_known_is_shown \
 	test_another_agent_takes_over test_the_same_agent_is_not_sent_twice \
 	test_rollback_brings_the_old_one_back test_what_is_no_agent_leaves_the_old_one \
-	test_an_older_agent_is_upgraded_when_the_host_agent_begins test_a_stopped_instance_is_told_of
+	test_an_older_agent_is_upgraded_when_the_host_agent_begins test_a_stopped_instance_is_told_of \
+	test_a_socket_for_the_host_is_its_owners_alone
