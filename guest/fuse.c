@@ -172,6 +172,10 @@ static void answer(struct fuse *fuse, const uint8_t *data, size_t len)
         ahead_take(fuse->ahead, data, len);
         return;
     }
+    if (!head.unique && head.error == LIMA_MOUNT_READ) {
+        notifier_advise(fuse->notifier, data, len);
+        return;
+    }
     if (!head.unique) {
         notifier_send(fuse->notifier, data, len);
         return;
@@ -365,7 +369,7 @@ static void send_hello(struct mux_stream *stream)
         struct fuse_in_header head;
         uint64_t count, can;
     } hello = {.head = {.len = sizeof(hello), .opcode = LIMA_MOUNT_ACK},
-               .can = LIMA_MOUNT_CAN_AHEAD};
+               .can = LIMA_MOUNT_CAN_AHEAD | LIMA_MOUNT_CAN_READ};
 
     (void)mux_stream_write_all(stream, &hello, sizeof(hello));
 }

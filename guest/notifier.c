@@ -17,6 +17,7 @@
 #include "keep.h"
 #include "lima/mount.h"
 #include "mountpoint.h"
+#include "readfolder.h"
 #include "replay.h"
 
 #define CONNECTIONS "/sys/fs/fuse/connections"
@@ -36,18 +37,23 @@ struct notifier {
     unsigned on_way; /* packets that it has */
 };
 
-static void take(const struct notifier *notifier, struct replay *replay, const char *message,
-                 size_t len)
+/* False: it does not count. */
+static bool take(const struct notifier *notifier, struct replay *replay,
+                 struct folder_reader *reader, const char *message, size_t len)
 {
     struct fuse_out_header head;
 
     if (len < sizeof(head)) {
-        return;
+        return true;
     }
     memcpy(&head, message, sizeof(head));
+    if (head.error == LIMA_MOUNT_READ) {
+        folder_reader_take(reader, message, len);
+        return false;
+    }
     if (head.error != LIMA_MOUNT_REPLAY) {
         (void)!write(notifier->fuse_fd, message, len); /* ENOENT: the kernel has forgotten it */
-        return;
+        return true;
     }
     if (replay->tree_fd == -EBADF &&
         replay_open(replay, notifier->mount->tag, notifier->mount->point) < 0) {
@@ -55,6 +61,7 @@ static void take(const struct notifier *notifier, struct replay *replay, const c
                  notifier->mount->point, strerror(-replay->tree_fd));
     }
     replay_do(replay, message, len);
+    return true;
 }
 
 /* A byte for each that was taken. False: nobody is there any more. */
@@ -140,6 +147,7 @@ static int run_child(void *arg)
     char message[NOTIFIER_MESSAGE_MAX];
     struct replay replay = {
         .fuse_fd = notifier->fuse_fd, .tree_fd = -EBADF /* not opened yet */, .folder_fd = -1};
+    struct folder_reader reader = {.source = notifier->mount->tag, .path = notifier->mount->point};
     size_t taken = 0;
     ssize_t n;
 
@@ -148,8 +156,7 @@ static int run_child(void *arg)
     }
     start_guard(notifier, &guard);
     while ((n = receive(&replay, &taken, message)) > 0) {
-        take(notifier, &replay, message, (size_t)n);
-        taken++;
+        taken += take(notifier, &replay, &reader, message, (size_t)n);
     }
     return 0;
 }
@@ -271,15 +278,25 @@ void notifier_let_go(struct notifier *notifier)
     tell_taken(notifier, lost);
 }
 
-void notifier_send(struct notifier *notifier, const void *data, size_t len)
+static bool send_to_child(struct notifier *notifier, const void *data, size_t len)
 {
     scoped(error_done) struct error err = ERROR_INIT;
 
     if (notifier->fd < 0 && notifier->children && start(notifier, &err) < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "passing on what the host has changed, ignoring");
     }
-    if (len <= NOTIFIER_MESSAGE_MAX && notifier->fd >= 0 &&
-        send(notifier->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len) {
+    return len <= NOTIFIER_MESSAGE_MAX && notifier->fd >= 0 &&
+           send(notifier->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+void notifier_advise(struct notifier *notifier, const void *data, size_t len)
+{
+    (void)send_to_child(notifier, data, len); /* else names are looked up one by one */
+}
+
+void notifier_send(struct notifier *notifier, const void *data, size_t len)
+{
+    if (send_to_child(notifier, data, len)) {
         notifier->on_way++;
     } else {
         tell_taken(notifier, 1);

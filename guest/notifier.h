@@ -27,3 +27,5 @@ void notifier_let_go(struct notifier *notifier);
 SCOPED_PTR(struct notifier, notifier_free)
 /* One whole message; what is too long or cannot be passed on counts as taken. */
 void notifier_send(struct notifier *notifier, const void *data, size_t len);
+/* One whole message LIMA_MOUNT_READ (lima/mount.h), which is done beside all others, or not. */
+void notifier_advise(struct notifier *notifier, const void *data, size_t len);

@@ -72,8 +72,7 @@ int replay_open(struct replay *replay, const char *source, const char *path)
     return replay->tree_fd;
 }
 
-/* O_PATH descriptor of a folder that the kernel knows by its number; or -errno. */
-static int open_folder(int tree_fd, uint64_t node, uint32_t generation)
+int replay_open_folder(int tree_fd, uint64_t node, uint32_t generation)
 {
     struct handle handle = {.bytes = 12,
                             .type = HANDLE_TYPE,
@@ -110,7 +109,7 @@ static int keep_folder(struct replay *replay, uint64_t node, uint32_t generation
         return replay->folder_fd;
     }
     replay_rest(replay);
-    fd = open_folder(replay->tree_fd, node, generation);
+    fd = replay_open_folder(replay->tree_fd, node, generation);
     if (fd >= 0) {
         replay->folder_fd = fd;
         replay->folder = node;
@@ -236,7 +235,7 @@ static int do_one(struct replay *replay, const struct lima_replay *event, const 
         return replay->tree_fd;
     }
     if (event->op == LIMA_REPLAY_MOVE) {
-        dir2 = open_folder(replay->tree_fd, event->dir2, event->generation2);
+        dir2 = replay_open_folder(replay->tree_fd, event->dir2, event->generation2);
     }
     dir = keep_folder(replay, event->dir, event->generation);
     r = dir < 0 ? dir : run(dir, event, name, dir2, name2);

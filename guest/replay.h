@@ -26,6 +26,11 @@ struct replay {
  */
 int replay_open(struct replay *replay, const char *source, const char *path);
 /*
+ * Descriptor (O_PATH) of a folder of the mount at @tree_fd that the kernel knows by its number; for
+ * the caller to close. -errno: ESTALE.
+ */
+int replay_open_folder(int tree_fd, uint64_t node, uint32_t generation);
+/*
  * @message: a whole notification LIMA_MOUNT_REPLAY. What cannot be done makes the kernel forget the
  * names that it is about.
  */

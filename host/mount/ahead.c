@@ -18,13 +18,14 @@ static void put(struct ahead *ahead, enum lima_ahead_kind kind, uint64_t node, c
     }
 }
 
-void ahead_restart(struct ahead *ahead, bool on)
+void ahead_restart(struct ahead *ahead, uint64_t can)
 {
-    ahead->on = on;
+    ahead->on = can & LIMA_MOUNT_CAN_AHEAD;
+    ahead->reads = can & LIMA_MOUNT_CAN_READ;
     ahead->epoch++;
     ahead->count = 0;
     buf_drop(&ahead->out, ahead->out.len);
-    if (on) {
+    if (ahead->on) {
         put(ahead, LIMA_AHEAD_XATTR, 0, NULL, 0);
     }
 }
@@ -32,6 +33,19 @@ void ahead_restart(struct ahead *ahead, bool on)
 void ahead_done(struct ahead *ahead)
 {
     buf_done(&ahead->out);
+}
+
+void ahead_say_read(struct ahead *ahead, const struct node *node)
+{
+    const struct {
+        struct fuse_out_header head;
+        struct lima_read body;
+    } message = {.head = {.len = sizeof(message), .error = LIMA_MOUNT_READ},
+                 .body = {.node = node->id, .generation = node->generation}};
+
+    if (ahead->reads) {
+        buf_put(&ahead->out, &message, sizeof(message));
+    }
 }
 
 bool ahead_knows(const struct ahead *ahead, const struct node *node)

@@ -18,17 +18,20 @@
 
 struct ahead {
     bool on;
+    bool reads;     /* the guest agent takes LIMA_MOUNT_READ */
     uint64_t epoch; /* nodes that have this number: something is said of them */
     size_t count;
     struct buf out;
 };
 
-/* Another guest agent, which knows nothing; @on: it can take what is said. */
-void ahead_restart(struct ahead *ahead, bool on);
+/* Another guest agent, which knows nothing; @can: of LIMA_MOUNT_CAN_*, what it takes. */
+void ahead_restart(struct ahead *ahead, uint64_t can);
 void ahead_done(struct ahead *ahead);
 void ahead_say_attr(struct ahead *ahead, struct node *node, const struct fuse_attr_out *attr);
 /* A folder that nothing is in, and that is watched. */
 void ahead_say_empty(struct ahead *ahead, struct node *node);
+/* It had better read the folder @node whole. */
+void ahead_say_read(struct ahead *ahead, const struct node *node);
 bool ahead_knows(const struct ahead *ahead, const struct node *node);
 /* Without a word where nothing was said. */
 void ahead_void(struct ahead *ahead, struct node *node);

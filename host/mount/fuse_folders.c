@@ -15,12 +15,33 @@
 
 #define STREAM_BUF 32768
 
+/* Names of one folder that are looked up before its reading is advised; each time twice as many. */
+#define LOOKED_UP   4
+#define ADVISED_MAX 5
+
 /* --- looking --- */
+
+/* Whoever looks up some names of a folder often goes on to all of them, in their order. */
+static void advise_reading(struct fuse_server *server, struct node *dir)
+{
+    if (!coherence_hears(server->coherence, dir) || ++dir->looked_up < LOOKED_UP << dir->advised) {
+        return;
+    }
+    dir->looked_up = 0;
+    dir->advised = MIN(dir->advised + 1, ADVISED_MAX);
+    ahead_say_read(&server->ahead, dir);
+}
 
 int fuse_serve_lookup(struct fuse_job *job)
 {
+    int r;
+
     coherence_look(job->server->coherence, job->node);
-    return fuse_answer_entry(job, job->node, job->req->name);
+    r = fuse_answer_entry(job, job->node, job->req->name);
+    if (r == 0 && !job->req->replayed) {
+        advise_reading(job->server, job->node);
+    }
+    return r;
 }
 
 int fuse_serve_getattr(struct fuse_job *job)
@@ -182,6 +203,9 @@ int fuse_serve_readdir(struct fuse_job *job)
     int r;
 
     coherence_look(job->server->coherence, job->node);
+    if (!in->offset) {
+        job->node->looked_up = 0;
+    }
     r = stream_find(job->server, job->node, in->offset, &stream);
     if (r < 0) {
         return r;

@@ -380,7 +380,7 @@ static int take_ack(struct fuse_server *server, const void *data, size_t len, st
     if (len >= sizeof(struct fuse_in_header) + sizeof(count) + sizeof(can)) {
         memcpy(&can, (const uint8_t *)data + sizeof(struct fuse_in_header) + sizeof(count),
                sizeof(can));
-        ahead_restart(&server->ahead, can & LIMA_MOUNT_CAN_AHEAD);
+        ahead_restart(&server->ahead, can);
     }
     coherence_acked(server->coherence, count, &server->news);
     return put_all(server, out);
@@ -388,7 +388,7 @@ static int take_ack(struct fuse_server *server, const void *data, size_t len, st
 
 void fuse_server_restart(struct fuse_server *server)
 {
-    ahead_restart(&server->ahead, false);
+    ahead_restart(&server->ahead, 0);
     coherence_restart(server->coherence);
 }
 

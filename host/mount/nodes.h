@@ -46,6 +46,8 @@ struct node {
     uint32_t mode;              /* file type; 0: not seen yet by this process */
     int wd;                     /* of its watch, or -1; this and the next two are coherence.c's */
     bool unwatched;             /* cannot be watched */
+    uint8_t looked_up;          /* names in it since it was read; this and the next are */
+    uint8_t advised;            /* fuse_folders.c's: how often to read it */
     struct node *wd_next;       /* of the same hash */
     uint64_t ahead;             /* ahead.c's */
     struct node *next;          /* of the same hash */

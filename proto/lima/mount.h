@@ -14,6 +14,7 @@
  */
 #define LIMA_MOUNT_ACK       0x4c4d0002u
 #define LIMA_MOUNT_CAN_AHEAD 1u /* takes LIMA_MOUNT_AHEAD */
+#define LIMA_MOUNT_CAN_READ  2u /* takes LIMA_MOUNT_READ */
 
 /*
  * A message with this code is for the guest agent itself, and does not count as a notification:
@@ -34,6 +35,17 @@ struct lima_ahead {
     uint32_t kind;
     uint32_t reserved;
     uint64_t node;
+};
+
+/*
+ * A message with this code is for the guest agent itself, too: struct lima_read. Names of this
+ * folder are being looked up one by one: to read it whole would have the kernel know all of them.
+ */
+#define LIMA_MOUNT_READ 0x4c4d0005
+
+struct lima_read {
+    uint64_t node;
+    uint64_t generation;
 };
 
 /*

@@ -81,6 +81,30 @@ writer() {
 	PYTHON
 }
 
+# With the server stopped, only what the kernel knows already can be found.
+test_a_folder_whose_names_are_looked_up_is_read_whole() {
+	local reader known= try name
+
+	for try in $(seq 8); do # nobody waits for the reading: it is given ever more time
+		name=many$try
+		mkdir "$SHARED/$name"
+		seq -f "$SHARED/$name/%g" 300 | xargs touch
+		stat -c %n "$SEEN/$name"/{1,2,3,4,5,6} >/dev/null
+		for _ in $(seq $((try * 20))); do
+			stat -f "$SEEN" >/dev/null
+		done
+		pkill -STOP -f "lima-fileserver --source $SHARED --dir"
+		seq -f "$SEEN/$name/%g" 300 | xargs stat -c %n >"$TMP/known" &
+		reader=$!
+		! timeout 2 tail --pid="$reader" -s 0.02 -f /dev/null || known=all
+		pkill -CONT -f "lima-fileserver --source $SHARED --dir"
+		wait "$reader" || fail "not all were found"
+		[ -z "$known" ] || break
+	done
+	[ "$known" ] || fail "the kernel never knew all 300"
+	wait_readable "$SEEN/file" 10
+}
+
 test_a_disk_that_hangs_delays_nothing_else() {
 	mkdir "$TMP/slow"
 	python3 "$HERE/slowfs.py" "$TMP/slow" >"$TMP/slow.out"
@@ -388,6 +412,7 @@ test_a_guest_agent_that_is_killed_while_it_replays_leaves_no_process() {
 
 run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_is_so_on_both_sides \
 	test_it_is_a_file_system test_a_hostile_guest_gets_errors_and_nothing_else \
+	test_a_folder_whose_names_are_looked_up_is_read_whole test_a_disk_that_hangs_delays_nothing_else \
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
 	test_what_the_host_changes_is_seen_at_once \
 	test_folders_that_the_guest_makes_are_known_to_it_but_not_for_longer_than_they_are_so \

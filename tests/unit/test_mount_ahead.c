@@ -27,7 +27,8 @@ struct world {
     uint64_t unique;
     struct said said[SAID_MAX]; /* before the last answer, or without one */
     size_t said_count;
-    int error; /* of the last answer */
+    uint64_t advised; /* folder that had better be read, before the last answer; 0: none */
+    int error;        /* of the last answer */
     uint8_t body[4096];
 };
 
@@ -37,6 +38,7 @@ static void take(struct world *world, struct buf *out, bool answered)
     bool seen = false;
 
     world->said_count = 0;
+    world->advised = 0;
     while (out->len) {
         struct fuse_out_header head;
 
@@ -50,6 +52,13 @@ static void take(struct world *world, struct buf *out, bool answered)
             memcpy(world->body, out->data + sizeof(head),
                    MIN(head.len - sizeof(head), sizeof(world->body)));
             seen = true;
+        } else if (head.error == LIMA_MOUNT_READ) {
+            struct lima_read body;
+
+            assert_false(seen);
+            assert_int_equal(head.len, sizeof(head) + sizeof(body));
+            memcpy(&body, out->data + sizeof(head), sizeof(body));
+            world->advised = body.node;
         } else if (head.error == LIMA_MOUNT_AHEAD) {
             struct said *said = &world->said[world->said_count++];
             struct lima_ahead body;
@@ -89,19 +98,23 @@ static void ask(struct world *world, uint32_t opcode, uint64_t node, const void 
     take(world, &out, true);
 }
 
-static void greet(struct world *world)
+static void greet_with(struct world *world, uint64_t can)
 {
     struct {
         struct fuse_in_header head;
         uint64_t count, can;
-    } hello = {.head = {.len = sizeof(hello), .opcode = LIMA_MOUNT_ACK},
-               .can = LIMA_MOUNT_CAN_AHEAD};
+    } hello = {.head = {.len = sizeof(hello), .opcode = LIMA_MOUNT_ACK}, .can = can};
     scoped(buf_done) struct buf out = BUF_INIT;
 
     assert_int_equal(fuse_server_message(world->server, &hello, sizeof(hello), &out), 0);
     take(world, &out, false);
     assert_int_equal(world->said_count, 1);
     assert_int_equal(world->said[0].kind, LIMA_AHEAD_XATTR);
+}
+
+static void greet(struct world *world)
+{
+    greet_with(world, LIMA_MOUNT_CAN_AHEAD);
 }
 
 static const struct said *find(const struct world *world, uint32_t kind, uint64_t node)
@@ -323,6 +336,50 @@ static void test_more_folders_than_are_kept_void_all(void **state)
     assert_true(voided);
 }
 
+/* How many lookups of a name it takes until reading the root is advised. */
+static unsigned look_until_advised(struct world *world)
+{
+    for (unsigned count = 1; count <= 200; count++) {
+        ask(world, FUSE_LOOKUP, FUSE_ROOT_ID, NULL, 0, "file");
+        assert_int_equal(world->error, 0);
+        if (world->advised) {
+            assert_int_equal(world->advised, FUSE_ROOT_ID);
+            return count;
+        }
+    }
+    return 0;
+}
+
+static void test_reading_is_advised_where_names_are_looked_up(void **state)
+{
+    const struct fuse_read_in from_start = {.size = 4096};
+    const unsigned expected[] = {4, 8, 16, 32, 64, 128, 128};
+    struct world *world = *state;
+
+    greet_with(world, LIMA_MOUNT_CAN_AHEAD | LIMA_MOUNT_CAN_READ);
+    make_file(world, FUSE_ROOT_ID, "file");
+    for (int i = 0; i < 10; i++) {
+        look(world); /* what is not there counts for nothing */
+        assert_int_equal(world->advised, 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        assert_int_equal(look_until_advised(world), expected[i]);
+    }
+    ask(world, FUSE_LOOKUP, FUSE_ROOT_ID, NULL, 0, "file");
+    ask(world, FUSE_READDIRPLUS, FUSE_ROOT_ID, &from_start, sizeof(from_start), NULL);
+    assert_int_equal(world->error, 0);
+    assert_int_equal(look_until_advised(world), 128); /* counted from there */
+}
+
+static void test_no_reading_is_advised_to_who_cannot(void **state)
+{
+    struct world *world = *state;
+
+    greet(world);
+    make_file(world, FUSE_ROOT_ID, "file");
+    assert_int_equal(look_until_advised(world), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +395,9 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_new_agent_is_told_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_more_folders_than_are_kept_void_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reading_is_advised_where_names_are_looked_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_no_reading_is_advised_to_who_cannot, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
