@@ -56,7 +56,9 @@ static void serve(uint64_t id)
         for (ssize_t i = 0; i < n; i++) {
             data[i] = (char)toupper((unsigned char)data[i]);
         }
-        lima_write(fd, data, (size_t)n);
+        if (lima_write(fd, data, (size_t)n) < 0) {
+            break; /* the host's program is gone */
+        }
     }
     close(fd);
 }

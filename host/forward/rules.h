@@ -8,7 +8,7 @@
 #include "forward/rule.h"
 #include "peer/client.h"
 
-#define FORWARD_RULES_NAMED_MAX 1000
+#define FORWARD_RULES_NAMED_MAX 1000 /* ports; a longer range names none in particular */
 
 struct forward_rule_note {
     int index;      /* in the configuration; -1: added since */

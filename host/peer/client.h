@@ -47,12 +47,12 @@ struct peer_info { /* all strings printable, borrowed during the call */
     size_t feature_count;
 };
 
-struct peer_script {
+struct peer_script { /* strings as above; never NULL */
     const char *name;
-    bool running;
-    int exit_status;
-    const char *tail;
-    const char *hint;
+    bool running;     /* it has begun; the rest says nothing then */
+    int exit_status;  /* as the guest says: any number */
+    const char *tail; /* the last lines of its output */
+    const char *hint; /* what its author says to a failure */
 };
 
 /* Upward calls. None may free the peer. */
@@ -65,6 +65,7 @@ struct peer_events {
      * never after peer_detach().
      */
     void (*closed)(void *arg);
+    /* @uptime_us: of the guest, when it happened. */
     void (*stage)(enum peer_stage stage, const char *detail, const char *instance_id,
                   uint64_t uptime_us, void *arg);
     void (*script)(const struct peer_script *script, void *arg);
@@ -73,11 +74,13 @@ struct peer_events {
                   const struct peer_port *removed, size_t removed_count, void *arg);
 };
 
+/* @loop and @events are borrowed, @events is constant. Detached until peer_attach(). */
 struct peer *peer_new(struct loop *loop, const struct peer_events *events, void *events_arg);
+/* Closes the transport; no event comes, streams get closed(MUX_RESET_SESSION). */
 void peer_free(struct peer *peer);
 SCOPED_PTR(struct peer, peer_free)
 
-#define PEER_WANTED_MAX 64
+#define PEER_WANTED_MAX 64 /* as guest.options has it */
 
 struct peer_range { /* inclusive, 1..65535 */
     uint16_t first, last;
@@ -108,12 +111,12 @@ void peer_interrupted(struct peer *peer);
 void peer_detach(struct peer *peer);
 /* Between connected() and disconnected(). */
 bool peer_is_up(const struct peer *peer);
-/*
- * Asks the guest for a sign of life. @done comes once, never before this returns, within
- * @timeout_ms; not answered: then, or with the end of the session.
- */
 struct peer_ping;
 typedef void (*peer_ping_fn)(bool answered, void *arg);
+/*
+ * Asks the guest for a sign of life. @done comes once, never before this returns, within
+ * @timeout_ms; not answered: then, or with the end of the session. The handle is gone then.
+ */
 struct peer_ping *peer_ping(struct peer *peer, unsigned timeout_ms, peer_ping_fn done, void *arg);
 /* @done does not come any more. NULL is fine. */
 void peer_ping_cancel(struct peer_ping *ping);

@@ -47,7 +47,7 @@ struct dialer { /* the beginning of each implementation */
  */
 struct dialing *dialer_open(struct dialer *dialer, const struct peer_address *to, dialer_fn done,
                             void *arg);
-/* Before @done came: drops the connection, and @done does not come. */
+/* Before @done came: drops the connection, and @done does not come. NULL is fine. */
 void dialer_cancel(struct dialer *dialer, struct dialing *dialing);
 /* Whether what is opened now would be dialled at once. */
 bool dialer_is_up(const struct dialer *dialer);
@@ -62,7 +62,10 @@ void dialer_changed(struct dialer *dialer);
 
 /* ---- the tunnels of the guest agent ---- */
 
-/* In place, idle to throw away; whoever gets the peer's events calls dialer_changed(). */
+/*
+ * In place; nothing needs to be done with it at the end. Whoever gets the peer's events calls
+ * dialer_changed().
+ */
 struct peer_dialer {
     struct dialer dialer;
     struct peer *peer; /* borrowed */

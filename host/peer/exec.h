@@ -11,10 +11,11 @@
 #include "base/buf.h"
 #include "base/error.h"
 
+/* Limits of the protocol (docs/protocol.md, Exec), which the guest has too. */
 #define PEER_EXEC_REQUEST_MAX (256u << 10) /* bytes of arguments and environment together */
 #define PEER_EXEC_ENV_MAX     4096
-#define PEER_EXEC_CHUNK_MAX   16384 /* bytes of one message's data */
-#define PEER_EXEC_WINDOW      (128u << 10)
+#define PEER_EXEC_CHUNK_MAX   16384        /* bytes of one message's data */
+#define PEER_EXEC_WINDOW      (128u << 10) /* bytes of input that the command has yet to read */
 
 struct peer_exec_request {
     const char *const *argv; /* argv[0] "": the user's login shell */

@@ -26,7 +26,7 @@ struct peer_listen_events {
 /*
  * Has the guest listen on @at (TCP or UNIX, copied) as long as the handle lives. @mode are the
  * permissions of a Unix socket, 0 for 0600. No callback comes before this has returned. NULL while
- * the session is down. No callback may close the handle but from its own ended(), where it is gone.
+ * the session is down. A callback may close the handle, but ended(), where it is gone already.
  */
 struct peer_listen *peer_listen_open(struct peer *peer, const struct peer_address *at,
                                      unsigned mode, const struct peer_listen_events *events,

@@ -15,4 +15,5 @@ typedef void (*measure_fn)(const struct way_figures *session, const struct way_f
 
 /* @done comes once, never before this has returned. */
 struct measure *measure_new(struct peer *peer, struct loop *loop, measure_fn done, void *arg);
+/* Before @done came: it does not come then. NULL is fine. */
 void measure_free(struct measure *measure);

@@ -7,7 +7,7 @@
 #include "mux/mux.h"
 #include "peer/client.h"
 
-#define PEER_MOUNT_ID_LEN 16
+#define PEER_MOUNT_ID_LEN 16 /* bytes, as guest.options has it */
 
 struct peer_mount; /* a call that waits for its answer */
 

@@ -22,5 +22,5 @@ typedef void (*peer_tunnel_fn)(int r, struct mux_stream *stream, void *arg);
  */
 struct peer_tunnel *peer_tunnel_open(struct peer *peer, const struct peer_address *to,
                                      peer_tunnel_fn done, void *arg);
-/* Before @done came: drops the tunnel, and @done does not come. */
+/* Before @done came: drops the tunnel, and @done does not come. NULL is fine. */
 void peer_tunnel_cancel(struct peer_tunnel *tunnel);

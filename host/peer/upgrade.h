@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "peer/client.h"
 
-#define PEER_DIGEST_SIZE 32
+#define PEER_DIGEST_SIZE 32 /* bytes of SHA-256 */
 
 struct peer_upgrade_source {
     const char *version;

@@ -75,4 +75,5 @@ void ways_reset(struct ways *ways);
  * session is the way, and @done does not come.
  */
 struct way_dial *ways_dial(struct ways *ways, enum way_kind kind, way_dial_fn done, void *arg);
+/* Before @done came: drops the connection, and @done does not come. NULL is fine. */
 void way_dial_cancel(struct way_dial *dial);

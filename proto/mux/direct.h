@@ -6,9 +6,9 @@
  *
  * The end of a direction is the connection's own half-close, a reset is the end without one. Flow
  * control is the connection's too: direct_room() says how much may be read, so that the user of
- * the stream never holds more than a window, which
- * grows up to MUX_WINDOW_MAX bytes. When both directions have ended the stream gets closed(0) once
- * all output is out: so who counts streams counts what a peer that takes nothing makes us hold.
+ * the stream never holds more than a window, which grows up to MUX_WINDOW_MAX bytes. When both
+ * directions have ended the stream gets closed(0) once all output is out: so who counts streams
+ * counts what a peer that takes nothing makes us hold.
  *
  * Output goes by mux_output() and mux_output_done(), as with frames; mux_ops.output() comes also
  * when direct_room() or direct_state() may have changed. mux_input(), mux_start(), mux_stop() and
@@ -18,8 +18,8 @@
 
 #include "mux/mux.h"
 
-#define DIRECT_SEGMENT_HEAD 4
-#define DIRECT_SEGMENT_MAX  (256u << 10)
+#define DIRECT_SEGMENT_HEAD 4            /* bytes of a segment's length */
+#define DIRECT_SEGMENT_MAX  (256u << 10) /* bytes of one, as the protocol has it */
 
 enum direct_form {
     DIRECT_FORM_BARE,
@@ -33,7 +33,10 @@ enum direct_state {
     DIRECT_STATE_BROKEN, /* close it at once, so that the other end sees a reset if it can be */
 };
 
-/* Of @ops only opened() and output() are called, opened() by direct_accept() alone. */
+/*
+ * @ops is borrowed and constant; only opened(), output() and take() are called, opened() by
+ * direct_accept() alone.
+ */
 struct mux *direct_new(enum direct_form form, const struct mux_ops *ops, void *arg);
 /* We have made the connection; once. Never NULL. */
 struct mux_stream *direct_open(struct mux *mux, const struct mux_stream_ops *ops, void *arg);

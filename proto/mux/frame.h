@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes, as the protocol has them. */
 #define FRAME_HEADER_LEN  16
 #define FRAME_TRAILER_LEN 4
 #define FRAME_OVERHEAD    (FRAME_HEADER_LEN + FRAME_TRAILER_LEN)

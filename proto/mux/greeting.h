@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GREETING_KEY_LEN 16
-#define GREETING_LEN     24
+#define GREETING_KEY_LEN 16 /* bytes */
+#define GREETING_LEN     24 /* bytes: magic with version, key */
 
 void greeting_make(uint8_t out[GREETING_LEN], const uint8_t key[GREETING_KEY_LEN]);
 /* Takes as long for every greeting. */

@@ -27,10 +27,10 @@
  *
  * Memory. Buffers grow on demand; when few streams are left they are given back.
  *
- * Rules for callbacks: they come from mux_input(), mux_output_done(), mux_start() and mux_stop()
- * only (output() from whatever queues: it must do no more than arm the writer). A callback may
- * write, reset, open and finish any stream and stop the mux, but must not free it, nor call
- * mux_input(), mux_output() or mux_output_done().
+ * Rules for callbacks: they come from mux_input(), mux_output_done(), mux_start(), mux_stop() and
+ * mux_free() only (output() from whatever queues: it must do no more than arm the writer). A
+ * callback may write, reset, open and finish any stream and stop the mux, but must not free it, nor
+ * call mux_input(), mux_output() or mux_output_done().
  */
 #pragma once
 
@@ -42,8 +42,8 @@
 
 #define MUX_WINDOW       (32u << 10)  /* bytes that may be sent on a new stream */
 #define MUX_WINDOW_MAX   (512u << 10) /* what its window grows to */
-#define MUX_GROWN_MAX    (24u << 20)
-#define MUX_UNTAKEN_MAX  (4u << 20)
+#define MUX_GROWN_MAX    (24u << 20)  /* bytes: some 50 streams with the largest window */
+#define MUX_UNTAKEN_MAX  (4u << 20)   /* bytes in the users' hands: more, and they do not keep up */
 #define MUX_MESSAGE_MAX  (24u << 10)  /* in one piece; any window has room for it at times */
 #define MUX_OUTPUT_LIMIT (256u << 10) /* queued output above which stream writes wait */
 #define MUX_EARLY        2048         /* bytes with which a stream begins past the queue, */

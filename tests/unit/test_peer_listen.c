@@ -29,6 +29,7 @@ static struct {
 static int ports, accepts, ends, end_code;
 static uint16_t last_port;
 static char end_text[256];
+static enum { CLOSE_NOWHERE, CLOSE_IN_LISTENING, CLOSE_IN_ACCEPTED } close_in;
 
 /* ---- the guest ---- */
 
@@ -119,12 +120,18 @@ static void on_listening(uint16_t port, void *arg)
 {
     ports++;
     last_port = port;
+    if (close_in == CLOSE_IN_LISTENING) {
+        peer_listen_close(steal(listening));
+    }
 }
 
 static void on_accepted(struct mux_stream *stream, void *arg)
 {
     accepts++;
     mux_stream_reset(stream, MUX_RESET_CANCEL);
+    if (close_in == CLOSE_IN_ACCEPTED) {
+        peer_listen_close(steal(listening));
+    }
 }
 
 static void on_ended(int r, const char *text, void *arg)
@@ -169,6 +176,7 @@ static int setup(void **state)
         return -1;
     }
     ports = accepts = ends = 0;
+    close_in = CLOSE_NOWHERE;
     memset(&guest, 0, sizeof(guest));
     loop = loop_new();
     tick = loop_timer_new(loop, on_tick, NULL);
@@ -271,6 +279,30 @@ static void test_a_closed_one_says_nothing_more(void **state)
     assert_int_equal(accepts | ends, 0);
 }
 
+static void test_it_may_be_closed_by_its_callbacks(void **state)
+{
+    struct peer_address at = {.network = PEER_NETWORK_UNIX, .path = "/run/x.sock", .user = "u"};
+
+    close_in = CLOSE_IN_LISTENING;
+    say_reply(guest.streams[1], 0, "");
+    say_listening(guest.streams[1], 1);
+    say_accepted(guest.streams[1], 7); /* in one piece with it */
+    wait_for(!guest.streams[1]);
+    assert_int_equal(guest.count, 2);
+
+    close_in = CLOSE_IN_ACCEPTED;
+    listening = peer_listen_open(peer, &at, 0, &listen_events, NULL);
+    wait_for(guest.count == 3);
+    say_reply(guest.streams[2], 0, "");
+    say_accepted(guest.streams[2], 8);
+    say_accepted(guest.streams[2], 9);
+    wait_for(guest.count == 5);
+    say_reply(guest.streams[3], 0, "");
+    wait_for(!guest.streams[2] && !guest.streams[3] && !guest.streams[4]);
+    assert_int_equal(accepts, 1);
+    assert_int_equal(ends, 0);
+}
+
 static void test_it_ends_with_the_session(void **state)
 {
     say_reply(guest.streams[1], 0, "");
@@ -293,6 +325,7 @@ int main(void)
         T(test_senseless_words_end_the_listener),
         T(test_that_it_listens_is_told_once),
         T(test_a_closed_one_says_nothing_more),
+        T(test_it_may_be_closed_by_its_callbacks),
         T(test_it_ends_with_the_session),
     };
 
