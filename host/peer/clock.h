@@ -37,7 +37,10 @@ struct peer_clock *peer_clock_open(struct peer *peer, const struct peer_clock_ev
                                    void *arg);
 /* No further events. Takes NULL. */
 void peer_clock_close(struct peer_clock *clock);
-/* A reply with the same number comes; not 0. */
+/*
+ * A reply with the same number comes; not 0. A guest that reads nothing of what it was asked before
+ * is not asked.
+ */
 void peer_clock_probe(struct peer_clock *clock, uint64_t probe);
-/* @offset_ns is to be added to the guest's clock; a reply with probe 0 comes. */
+/* @offset_ns is to be added to the guest's clock; a reply with probe 0 comes. The same holds. */
 void peer_clock_adjust(struct peer_clock *clock, int64_t offset_ns, bool resumed);
