@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,13 +54,28 @@ void spawn_reset(const struct spawn_limits *limits)
     umask(022);
 }
 
+/*
+ * As a login has it (pam_keyinit). The agent's would be shared by the commands of all users: who
+ * has a keyring may read the keys in it. A kernel without keys has none to share.
+ */
+static void take_own_keyring(void)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 ||
+        syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING) < 0) {
+        log_debug("a session keyring of its own: %s, ignoring", strerror(errno));
+    }
+}
+
 int spawn_become(const struct spawn_identity *as)
 {
     if (!as) {
         return 0;
     }
-    return initgroups(as->name, as->gid) < 0 || setgid(as->gid) < 0 || setuid(as->uid) < 0 ? -errno
-                                                                                           : 0;
+    if (initgroups(as->name, as->gid) < 0 || setgid(as->gid) < 0 || setuid(as->uid) < 0) {
+        return -errno;
+    }
+    take_own_keyring();
+    return 0;
 }
 
 static const char *path_of(const char *const *envp)

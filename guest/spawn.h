@@ -61,7 +61,7 @@ void spawn_close_others(int keep_fd);
  * ordinary rank for the out-of-memory killer, umask 022.
  */
 void spawn_reset(const struct spawn_limits *limits);
-/* In the child: takes on @as (may be NULL), for good. -errno. */
+/* In the child: takes on @as (may be NULL), for good, with a session keyring of its own. -errno. */
 int spawn_become(const struct spawn_identity *as);
 
 /*

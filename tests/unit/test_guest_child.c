@@ -3,9 +3,12 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <linux/keyctl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -14,6 +17,7 @@
 
 #define FLOOD (1u << 20)
 #define FEW   32
+#define MINE  0x3f000000 /* permissions of a key: all, for who has it in a keyring */
 #define MANY  64
 #define TURN  (256u << 10) /* bytes after which others must have had their turn */
 
@@ -192,6 +196,58 @@ static void test_process_that_was_just_started_can_be_signalled(void **state)
     loop_free(loop);
 }
 
+static long key_call(int call, long a, long b, long c)
+{
+    return syscall(SYS_keyctl, call, a, b, c, 0);
+}
+
+/* Whether it reads the key, and whether it has a keyring to put its own into. */
+static int read_key(const char *number)
+{
+    char value[8];
+    bool read = key_call(KEYCTL_READ, atol(number), (long)value, sizeof(value)) >= 0;
+    bool add = syscall(SYS_add_key, "user", "lima-own", "x", 1, KEY_SPEC_SESSION_KEYRING) >= 0;
+
+    return read ? 1 : add ? 0 : 2;
+}
+
+/* Keys in the agent's session keyring would be shared by the commands of all users. */
+static void test_keys_of_one_command_are_not_anothers(void **state)
+{
+    static const char *const envp[] = {NULL};
+    const struct spawn_identity root = {"root", 0, 0};
+    char number[32];
+    const char *const argv[] = {"/proc/self/exe", "key", number, NULL};
+    struct spawn_options options = {
+        .path = argv[0], .argv = argv, .envp = envp, .dir = "/", .as = &root, .fds = {0, 1, 2}};
+    struct process_end end = {.status = -1};
+    struct loop *loop = loop_new();
+    struct children *children = children_new(loop);
+    struct process *process;
+    siginfo_t info;
+    int status_fd;
+    long key = -1;
+
+    alarm(60);
+    if (geteuid() == 0 && key_call(KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0) >= 0) {
+        key = syscall(SYS_add_key, "user", "lima-test", "x", 1, KEY_SPEC_SESSION_KEYRING);
+    }
+    if (key < 0 || key_call(KEYCTL_SETPERM, key, MINE, 0) < 0) {
+        print_message("no keys here\n");
+        skip();
+    }
+    snprintf(number, sizeof(number), "%ld", key);
+    assert_int_equal(process_start(children, &options, on_ended, &end, &process, &status_fd, NULL),
+                     0);
+    assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
+    children_reap(children);
+    assert_int_equal(end.status, 0);
+    close(status_fd);
+    process_release(process);
+    children_free(children);
+    loop_free(loop);
+}
+
 static int wait_for_signal(void)
 {
     alarm(60);
@@ -204,12 +260,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_flood_of_output_leaves_others_their_turn),
         cmocka_unit_test(test_process_gets_its_descriptors_and_no_other_however_many_are_open),
         cmocka_unit_test(test_process_that_was_just_started_can_be_signalled),
+        cmocka_unit_test(test_keys_of_one_command_are_not_anothers),
     };
 
     signal(SIGHUP, SIG_DFL); /* who runs the tests may ignore it, as nohup does */
     if (argc > 1) {
         return strcmp(argv[1], "flood") == 0   ? flood()
                : strcmp(argv[1], "count") == 0 ? count()
+               : strcmp(argv[1], "key") == 0   ? read_key(argv[2])
                                                : wait_for_signal();
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
