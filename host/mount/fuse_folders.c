@@ -234,6 +234,24 @@ static int answer_made(struct fuse_job *job)
     return fuse_answer_entry(job, job->node, job->req->name);
 }
 
+/*
+ * What is there may be the work of a process that was killed before it was done, or another's.
+ * 1: its device whole, 0: what it is made from.
+ */
+static int look_half_made(struct fuse_job *job, int dir_fd, const struct owner *wanted)
+{
+    struct node_stat st;
+    int r = nodes_stat_at(job->server->nodes, dir_fd, job->req->name, &st);
+
+    if (r < 0) {
+        return r;
+    }
+    if (st.owned && st.owner.type == wanted->type && st.owner.rdev == wanted->rdev) {
+        return 1;
+    }
+    return st.owned || !S_ISREG(st.st.st_mode) || st.st.st_size ? -EEXIST : 0;
+}
+
 /* The guest's own: devices of the host are none of its business. */
 static int make_device(struct fuse_job *job, int dir_fd, const struct fuse_mknod_in *in)
 {
@@ -241,14 +259,19 @@ static int make_device(struct fuse_job *job, int dir_fd, const struct fuse_mknod
     const struct owner owner = {
         .uid = req->uid, .gid = req->gid, .type = in->mode & S_IFMT, .rdev = in->rdev};
     mode_t mode = S_IFREG | (in->mode & 07777 & ~in->umask);
-    int r = fuse_made(job, mknodat(dir_fd, req->name, mode, 0), EEXIST);
+    bool made = mknodat(dir_fd, req->name, mode, 0) == 0;
+    int r = made ? 0 : -errno;
 
-    if (r < 0) {
-        return r;
+    if (r == -EEXIST && job->server->again) {
+        r = look_half_made(job, dir_fd, &owner);
     }
-    r = owners_set(nodes_owners(job->server->nodes), dir_fd, req->name, S_IFREG, &owner);
+    if (r == 0) {
+        r = owners_set(nodes_owners(job->server->nodes), dir_fd, req->name, S_IFREG, &owner);
+    }
     if (r < 0) {
-        unlinkat(dir_fd, req->name, 0);
+        if (made) {
+            unlinkat(dir_fd, req->name, 0);
+        }
         return r;
     }
     return fuse_answer_entry(job, job->node, req->name);

@@ -493,6 +493,34 @@ def a_folder_that_is_made_again_changes_nothing_behind_a_link(program):
 
 
 @test
+def a_device_that_is_made_again_is_made_of_nobody_elses_file(program):
+    s = Server(program, True)
+    device = struct.pack("=IIII", 0o020644, 0x0103, 0, 0)
+    if s.call(MKNOD, 1, device + b"probe\0")[0] == errno.EOPNOTSUPP:
+        s.end()
+        return "no attributes here"
+    s.stop()
+    with open(f"{s.dir}/state", "ab") as f:
+        for unique in (1000, 1002, 1004):
+            f.write(struct.pack("=IIQ", 4, 8, unique))
+    with open(f"{s.shared}/host", "wb") as f:
+        f.write(b"the host's")
+    with open(f"{s.shared}/half", "wb"):
+        pass
+    s.start()
+    s.go_on()
+    s.unique = 998
+    assert s.call(MKNOD, 1, device + b"host\0")[0] == errno.EEXIST
+    assert os.listxattr(f"{s.shared}/host") == []
+    for name in (b"half\0", b"probe\0"):
+        error, data = s.call(MKNOD, 1, device + name)
+        assert error == 0
+        assert struct.unpack_from("=I", data, 40 + 60)[0] & 0o170000 == 0o020000
+    s.intact()
+    s.end()
+
+
+@test
 def reading_in_a_read_only_share_changes_no_mode(program):
     if os.getuid():
         return "needs root, to run the server as somebody else"
