@@ -95,7 +95,7 @@ static void wait_for_device_to_go(int events)
     } while (!is_one_gone(&devices));
 }
 
-static void hold(const char *path)
+static void hold(const char *source, const char *path)
 {
     int events = uevent_socket(0);
     int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -104,7 +104,7 @@ static void hold(const char *path)
         close(i); /* our parent's output ends without this one */
     }
     be_spared();
-    umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
+    (void)mountpoint_detach(TYPE, source, path, MNT_DETACH);
     if (fd >= 0) {
         wait_for_device_to_go(events);
     }
@@ -125,7 +125,7 @@ void deadmount_end(const char *source, const char *path)
     fflush(stdout);
     pid = fork();
     if (pid == 0) {
-        hold(path);
+        hold(source, path);
     }
     while (pid > 0 && mountpoint_is(TYPE, source, path) && poll(&changed, 1, DETACH_MS) > 0) {
     }

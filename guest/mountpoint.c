@@ -19,6 +19,7 @@
 
 #define READ_AHEAD    "1024" /* KiB: what one answer holds */
 #define MOUNTINFO_MAX (1u << 20)
+#define FDINFO_MAX    4096
 #define LINKS_MAX     40 /* as the kernel has it */
 #define FD_PATH_MAX   32
 
@@ -222,28 +223,72 @@ static void unescape(char *text)
     *to = '\0';
 }
 
+struct line { /* of a mount; borrows from the text */
+    int id;
+    char *path;
+    const char *type, *source; /* each ends with a space */
+};
+
 /* Lines as above: the fifth field is the mount point; behind " - " are type and source. */
+static bool parse_line(char *text, struct line *ret)
+{
+    char *rest = strstr(text, " - ");
+    int begin = 0, end = 0;
+
+    if (!rest || sscanf(text, "%d %*s %*s %*s %n%*s%n", &ret->id, &begin, &end) != 1 || !end) {
+        return false;
+    }
+    text[end] = '\0';
+    unescape(text + begin);
+    ret->path = text + begin;
+    ret->type = rest + strlen(" - ");
+    ret->source = ret->type + strcspn(ret->type, " ");
+    ret->source += strspn(ret->source, " ");
+    return true;
+}
+
+static bool is_word(const char *text, const char *word)
+{
+    return strncmp(text, word, strlen(word)) == 0 && text[strlen(word)] == ' ';
+}
+
 bool mountpoint_is(const char *type, const char *source, const char *path)
 {
     scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);
-    scoped(free) char *wanted = xasprintf("%s %s ", type, source);
+    struct line line;
     bool found = false;
 
-    for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
-        const char *rest = strstr(line, " - ");
-        int begin = 0, end = 0;
-
-        sscanf(line, "%*s %*s %*s %*s %n%*s%n", &begin, &end);
-        if (!rest || !end) {
-            continue;
-        }
-        line[end] = '\0';
-        unescape(line + begin);
-        if (strcmp(line + begin, path) == 0) {
-            found = strncmp(rest + strlen(" - "), wanted, strlen(wanted)) == 0;
+    for (char *next = text ? strtok(text, "\n") : NULL; next; next = strtok(NULL, "\n")) {
+        if (parse_line(next, &line) && strcmp(line.path, path) == 0) {
+            found = is_word(line.type, type) && is_word(line.source, source);
         }
     }
     return found;
+}
+
+/*
+ * The last mount of @type (NULL: any) and @source: at @path, or if none is there, where the folder
+ * is by now that it was made at. Its number, or -1; caller frees *ret.
+ */
+static int find_mount(const char *type, const char *source, const char *path, char **ret)
+{
+    scoped(free) char *text = files_read("/proc/self/mountinfo", MOUNTINFO_MAX, NULL);
+    bool is_there = false;
+    struct line line;
+    int id = -1;
+
+    *ret = NULL;
+    for (char *next = text ? strtok(text, "\n") : NULL; next; next = strtok(NULL, "\n")) {
+        if (!parse_line(next, &line) || (type && !is_word(line.type, type)) ||
+            !is_word(line.source, source) || (is_there && strcmp(line.path, path) != 0)) {
+            continue;
+        }
+        is_there = strcmp(line.path, path) == 0;
+        id = line.id;
+        free(*ret);
+        *ret = xstrdup(line.path);
+    }
+    return id;
 }
 
 bool mountpoint_find_type(const char *type, const char *source, dev_t *ret_device)
@@ -323,6 +368,70 @@ static int mount_device(const struct mountpoint *point, const char *path)
     return mountdevice(point, path) < 0 ? fail("mounting at", point->path) : 0;
 }
 
+/* --- unmounting --- */
+
+/* Of @fd, which must not hold it: the mount that it leads to. -1: not known. */
+static int mount_of(int fd)
+{
+    scoped(free) char *path = xasprintf("/proc/self/fdinfo/%d", fd);
+    scoped(free) char *text = files_read(path, FDINFO_MAX, NULL);
+    const char *at = text ? strstr(text, "mnt_id:") : NULL;
+
+    return at ? atoi(at + strlen("mnt_id:")) : -1;
+}
+
+/* From the root to the last folder but one of @path, which no link leads to. */
+static int open_parent(char *path, const char **ret_name)
+{
+    const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    char *rest = path + strspn(path, "/"), *slash;
+    int fd = open("/", flags);
+
+    while (fd >= 0 && (slash = strchr(rest, '/'))) {
+        int next;
+
+        *slash = '\0';
+        next = openat(fd, rest, flags);
+        close(fd);
+        fd = next;
+        rest = slash + 1;
+    }
+    *ret_name = rest;
+    return fd;
+}
+
+/* A mount, and the folders on the way to it, are nobody's to rename while we have it by its name.
+ */
+int mountpoint_detach(const char *type, const char *source, const char *path, int flags)
+{
+    scoped(free) char *where = NULL;
+    int id = find_mount(type, source, path, &where);
+    const char *name;
+    scoped(fd_close) int parent = -1;
+    int fd, r;
+
+    if (id < 0) {
+        errno = EINVAL; /* as umount2(2) has it */
+        return -1;
+    }
+    parent = open_parent(where, &name);
+    fd = parent < 0 ? -1 : openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    r = mount_of(fd);
+    close(fd);
+    if (r != id) { /* another one is on top of it */
+        errno = EBUSY;
+        return -1;
+    }
+    r = fchdir(parent) < 0 ? -1 : umount2(name, flags | UMOUNT_NOFOLLOW);
+    id = errno;
+    (void)!chdir("/");
+    errno = id;
+    return r;
+}
+
 int mountpoint_mount(void *arg)
 {
     const struct mountpoint *point = arg;
@@ -330,7 +439,7 @@ int mountpoint_mount(void *arg)
     char path[FD_PATH_MAX];
 
     if (point->replaces) {
-        umount2(point->path, UMOUNT_NOFOLLOW | MNT_DETACH);
+        (void)mountpoint_detach(NULL, point->source, point->path, MNT_DETACH);
     }
     if (point->covers) {
         deadmount_end(point->source, point->path);
@@ -348,7 +457,8 @@ int mountpoint_unmount(void *arg)
 {
     const struct mountpoint *point = arg;
 
-    if (umount2(point->path, UMOUNT_NOFOLLOW | (point->lazy ? MNT_DETACH : 0)) < 0 &&
+    if (mountpoint_detach(point->type, point->source, point->path, point->lazy ? MNT_DETACH : 0) <
+            0 &&
         errno != EINVAL && errno != ENOENT) { /* both: it is not mounted */
         return fail("unmounting", point->path);
     }

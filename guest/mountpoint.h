@@ -32,6 +32,14 @@ bool mountpoint_find(const char *source, dev_t *ret_device);
 /* The same of another type of file system. */
 bool mountpoint_find_type(const char *type, const char *source, dev_t *ret_device);
 
+/*
+ * Unmounts the last mount of @type (NULL: any) and @source, at @path or, if users have renamed a
+ * folder on the way there, where it is now; what @path leads to by then is nothing of it. @flags as
+ * umount2(2) has them; so is the result, but EBUSY also when another mount is on top of it, and
+ * ENOENT, ELOOP while a user renames it. The working folder is "/" then.
+ */
+int mountpoint_detach(const char *type, const char *source, const char *path, int flags);
+
 /* Both: an exit status, 0 when it is done. @arg: a struct mountpoint. */
 int mountpoint_mount(void *arg);
 int mountpoint_unmount(void *arg);

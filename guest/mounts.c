@@ -448,7 +448,9 @@ int mounts_serve_unmount(const struct rpc_call *call, void *arg, struct error *e
         return error_set(err, EBUSY, "'%s' is being %s", mount->path,
                          mount->state == MOUNTS_STATE_MOUNTING ? "mounted" : "unmounted");
     }
+    mount->point.source = mount->tag;
     mount->point.path = mount->path;
+    mount->point.type = mount->type;
     mount->point.lazy = request.lazy;
     mount->point.fuse_fd = -1;
     r = start_child(mount, run_unmount, on_unmount_done, err);

@@ -75,6 +75,7 @@ static void resume(struct mounts *mounts, unsigned number, int take_fuse_fd, int
     mount = mounts_new_one(mounts, fuselog_mount(log)->tag, fuselog_mount(log)->point);
     mounts->next_number = MAX(mounts->next_number, number);
     mount->number = number;
+    mount->type = MOUNTPOINT_FUSE;
     mount->state = MOUNTS_STATE_MOUNTED;
     mount->fuse = fuse_resume(&(struct fuse_options){.loop = mounts->options.loop,
                                                      .children = mounts->options.children,

@@ -116,7 +116,7 @@ static int end_program(const struct sshfs *sshfs, pid_t pid, dev_t mounted)
     if (!mountpoint_find_type(SSHFS_TYPE, sshfs->options.source, &device) || device != mounted) {
         return 0; /* there may be a newer one already */
     }
-    umount2(sshfs->options.path, UMOUNT_NOFOLLOW | MNT_DETACH);
+    (void)mountpoint_detach(SSHFS_TYPE, sshfs->options.source, sshfs->options.path, MNT_DETACH);
     return WIFSIGNALED(status)   ? 128 + WTERMSIG(status)
            : WEXITSTATUS(status) ? WEXITSTATUS(status)
                                  : EIO;
@@ -148,7 +148,7 @@ static int run_sshfs(void *arg)
     close(point.fuse_fd); /* the program's alone: the mount must not outlive that */
     close(sshfs->program_fd);
     if (pid < 0) {
-        umount2(sshfs->options.path, UMOUNT_NOFOLLOW | MNT_DETACH);
+        (void)mountpoint_detach(SSHFS_TYPE, sshfs->options.source, sshfs->options.path, MNT_DETACH);
         return r;
     }
     tell_when_it_serves(sshfs);

@@ -86,6 +86,21 @@ static int mount_at(const struct world *world, const char *path)
     return WEXITSTATUS(status);
 }
 
+static int unmount_at(const struct world *world, const char *path)
+{
+    scoped(free) char *whole = below(world, path);
+    struct mountpoint point = {.source = "source", .path = whole, .type = "tmpfs", .fuse_fd = -1};
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        (void)!freopen("/dev/null", "w", stdout);
+        _exit(mountpoint_unmount(&point));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
+}
+
 static bool is_mounted(const struct world *world, const char *path)
 {
     scoped(free) char *whole = below(world, path);
@@ -122,6 +137,37 @@ static void test_what_is_missing_is_made_for_the_owner_of_where_it_is_made(void 
     assert_int_equal(owner(world, "home/a"), USER);
     assert_int_equal(mount_at(world, "of/root"), 0);
     assert_int_equal(owner(world, "of"), 0);
+}
+
+static void test_only_our_own_mount_is_unmounted_wherever_users_have_led_its_name(void **state)
+{
+    const struct world *world = *state;
+    scoped(free) char *system = below(world, "system/mnt");
+    scoped(free) char *home = below(world, "home/a");
+    scoped(free) char *moved = below(world, "home/b");
+    scoped(free) char *over = below(world, "home/b/mnt");
+
+    if (!world->may) {
+        skip();
+    }
+    make_folder(world, "system", 0);
+    make_folder(world, "system/mnt", 0);
+    assert_int_equal(mount("theirs", system, "tmpfs", 0, ""), 0);
+    make_folder(world, "home", USER);
+    make_folder(world, "home/a", USER);
+    assert_int_equal(mount_at(world, "home/a/mnt"), 0);
+    assert_int_equal(rename(home, moved), 0);
+    make_link(world, "../system", "home/a", USER);
+    assert_int_equal(mount("theirs", over, "tmpfs", 0, ""), 0);
+    assert_int_equal(unmount_at(world, "home/a/mnt"), EBUSY);
+    assert_int_equal(umount(over), 0);
+    assert_true(is_mounted(world, "home/b/mnt"));
+    assert_int_equal(unmount_at(world, "home/a/mnt"), 0);
+    assert_false(is_mounted(world, "home/b/mnt"));
+    assert_true(mountpoint_is("tmpfs", "theirs", system));
+    assert_int_equal(unmount_at(world, "home/a/mnt"), 0); /* it is not there */
+    assert_true(mountpoint_is("tmpfs", "theirs", system));
+    assert_int_equal(umount(system), 0);
 }
 
 static void test_links_of_root_are_followed(void **state)
@@ -189,6 +235,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_what_is_missing_is_made_for_the_owner_of_where_it_is_made),
+        T(test_only_our_own_mount_is_unmounted_wherever_users_have_led_its_name),
         T(test_links_of_root_are_followed),
         T(test_links_of_users_lead_to_their_own_alone),
         T(test_what_is_no_folder_is_refused),
