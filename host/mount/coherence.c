@@ -489,6 +489,29 @@ void coherence_run(struct coherence *c, struct buf *out)
     c->out = NULL;
 }
 
+/* Of names that the guest does not know it need not be told. */
+void coherence_remounted(struct coherence *c, const char *path, struct buf *out)
+{
+    scoped(free) char *copy = xstrdup(path);
+    struct node *dir = nodes_find(c->nodes, NODES_ROOT);
+    char *rest = copy, *name;
+
+    while (dir && (name = strsep(&rest, "/")) && rest) {
+        struct node_stat st;
+        int fd = nodes_path_fd(c->nodes, dir);
+
+        dir = fd >= 0 && nodes_stat_at(c->nodes, fd, name, &st) == 0
+                  ? nodes_find_file(c->nodes, &st)
+                  : NULL;
+    }
+    if (dir && strlen(name) <= JOURNAL_NAME_MAX) {
+        c->out = out;
+        ahead_void(c->ahead, dir);
+        coherence_tell_entry(c, dir, name);
+        c->out = NULL;
+    }
+}
+
 void coherence_begin_own(struct coherence *c, struct buf *out)
 {
     c->own_count = 0;

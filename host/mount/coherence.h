@@ -75,6 +75,8 @@ struct coherence_validity coherence_validity(const struct coherence *coherence,
 bool coherence_hears(const struct coherence *coherence, const struct node *dir);
 /* Tells what has happened, by notifications appended to @out. */
 void coherence_run(struct coherence *coherence, struct buf *out);
+/* What is at the end of @path, from the shared folder, leads elsewhere. */
+void coherence_remounted(struct coherence *coherence, const char *path, struct buf *out);
 /*
  * Around what the guest has asked for: what is in between made of @name of @dir and of @name2 of
  * @dir2, so many @times each (2: both were exchanged, 0: it failed), and all that happens to what

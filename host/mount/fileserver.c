@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "mount/fuse_server.h"
 #include "mount/fuse_wire.h"
+#include "mount/mounttable.h"
 #include "mount/preamble.h"
 #include "mount/sandbox.h"
 #include "mount/sftp_server.h"
@@ -57,6 +58,9 @@ struct fileserver {
     struct loop_child *vm;
     struct loop_timer *idle;
     struct loop_io *changes; /* of the host's files; NULL: not watched */
+    struct mounttable *table;
+    struct loop_io *mounts;
+    bool broken; /* there is no room for what the guest must be told */
     int listen_fd;
     struct loop_io *listening;
 
@@ -259,6 +263,26 @@ static void on_disk_done(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void on_remounted(const char *path, void *arg)
+{
+    struct fileserver *fs = arg;
+
+    fs->broken = fuse_server_remounted(fs->server, path, &fs->out) < 0 || fs->broken;
+}
+
+static void on_mounts_changed(evutil_socket_t fd, short what, void *arg)
+{
+    struct fileserver *fs = arg;
+
+    fs->broken = false;
+    mounttable_read(fs->table, on_remounted, fs);
+    if (fs->broken && fs->fd >= 0) {
+        disconnect(fs);
+    } else {
+        on_files_changed(-1, 0, fs);
+    }
+}
+
 static void on_listen_ready(evutil_socket_t listen_fd, short what, void *arg)
 {
     struct fileserver *fs = arg;
@@ -420,6 +444,11 @@ static int open_all(struct fileserver *fs, const struct arguments *args, struct 
     if (fs->disk) {
         fs->done = loop_io_new(fs->loop, disk_fd(fs->disk), EV_READ, on_disk_done, fs);
     }
+    fs->table = fs->server ? mounttable_open(args->source) : NULL;
+    if (fs->table) {
+        fs->mounts =
+            loop_io_new(fs->loop, mounttable_fd(fs->table), EV_READ, on_mounts_changed, fs);
+    }
     if (args->vm) {
         r = loop_child_new(fs->loop, args->vm, on_vm_ended, fs, &fs->vm, err);
     }
@@ -430,6 +459,8 @@ static void close_all(struct fileserver *fs)
 {
     disconnect(fs);
     buf_done(&fs->out);
+    loop_io_free(fs->mounts);
+    mounttable_close(fs->table);
     loop_io_free(fs->changes);
     loop_io_free(fs->done);
     loop_io_free(fs->listening);

@@ -449,6 +449,12 @@ int fuse_server_changed(struct fuse_server *server, struct buf *out)
     return put_all(server, out);
 }
 
+int fuse_server_remounted(struct fuse_server *server, const char *path, struct buf *out)
+{
+    coherence_remounted(server->coherence, path, &server->news);
+    return put_all(server, out);
+}
+
 int fuse_server_message(struct fuse_server *server, const void *data, size_t len, struct buf *out)
 {
     const struct fuse_op *op;

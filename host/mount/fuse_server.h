@@ -66,6 +66,8 @@ void fuse_server_set_events(struct fuse_server *server, bool events);
  */
 int fuse_server_watch_fd(const struct fuse_server *server);
 int fuse_server_changed(struct fuse_server *server, struct buf *out);
+/* The host has mounted something at @path, from the shared folder, or unmounted it; likewise. */
+int fuse_server_remounted(struct fuse_server *server, const char *path, struct buf *out);
 /* fuse_server_changed() is due after some 10 ms, whatever happens. */
 bool fuse_server_waits(const struct fuse_server *server);
 /* Nothing was asked for some 10 ms: files that were written are closed. */

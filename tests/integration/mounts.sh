@@ -243,6 +243,32 @@ test_folders_that_the_guest_makes_are_known_to_it_but_not_for_longer_than_they_a
 	PYTHON
 }
 
+test_what_the_host_mounts_in_the_share_is_seen_at_once() {
+	local here="$SEEN/place to mount/at" there="$SHARED/place to mount/at"
+
+	mkdir -p "$there/below"
+	echo below >"$there/file"
+	expect 0 cat "$here/file"
+	is below
+	mount -t tmpfs test "$there"
+	echo above >"$there/file"
+	for _ in $(seq 50); do
+		[ "$(cat "$here/file")" != above ] || break
+		sleep 0.1
+	done
+	expect 0 cat "$here/file"
+	is above
+	expect 0 ls "$here"
+	is file
+	umount -l "$there" # the file server has descriptors in it
+	for _ in $(seq 50); do
+		[ "$(cat "$here/file")" != below ] || break
+		sleep 0.1
+	done
+	expect 0 cat "$here/file"
+	is below
+}
+
 test_without_a_cache_there_is_nothing_to_wait_for() {
 	mkdir "$SHARED/plain"
 	python3 - "$TMP/guest/uncached/plain" "$SHARED/plain" <<-'PYTHON'
@@ -416,7 +442,7 @@ run_tests test_start_mounts_what_the_configuration_names test_a_read_only_mount_
 	test_a_program_that_writes_does_not_notice_what_dies test_a_server_whose_state_is_lost_mounts_anew \
 	test_what_the_host_changes_is_seen_at_once \
 	test_folders_that_the_guest_makes_are_known_to_it_but_not_for_longer_than_they_are_so \
-	test_without_a_cache_there_is_nothing_to_wait_for \
+	test_what_the_host_mounts_in_the_share_is_seen_at_once test_without_a_cache_there_is_nothing_to_wait_for \
 	test_watchers_see_what_the_host_does \
 	test_watchers_learn_what_happened_while_the_server_was_dead test_mounts_come_and_go_without_a_trace \
 	test_a_mount_that_is_added_is_kept_in_the_configuration test_a_mount_in_use_is_removed_by_force_only \
