@@ -11,8 +11,9 @@
 #include "base/alloc.h"
 #include "mount/contents.h"
 
-#define FILE_MODE 0644       /* where the guest does not say */
-#define NOBODY    UINT32_MAX /* as for chown(2): not to be changed */
+#define FILE_MODE    0644 /* where the guest does not say */
+#define CREATE_TRIES 64
+#define NOBODY       UINT32_MAX /* as for chown(2): not to be changed */
 
 /* --- opening --- */
 
@@ -54,6 +55,7 @@ static int create_file(struct sftp_job *job, int flags)
 {
     const struct sftp_attrs *attrs = &job->req->attrs;
     mode_t mode = attrs->flags & SFTP_ATTR_MODE ? attrs->mode & 07777 : FILE_MODE;
+    unsigned tries = CREATE_TRIES;
     const char *name;
     scoped(fd_close) int dir =
         tree_open_parent(job->server->tree, job->req->path, job->server->follow, &name);
@@ -62,8 +64,14 @@ static int create_file(struct sftp_job *job, int flags)
     if (dir < 0) {
         return dir == -EBUSY ? -EISDIR : dir;
     }
-    fd = tree_open_at(job->server->tree, dir, name, flags | O_CREAT | O_EXCL, mode);
-    return fd == -EEXIST && !(job->req->number & SFTP_OPEN_EXCL) ? open_file(job, flags) : fd;
+    do { /* what is there may have gone when it is opened, unless it is a link that leads nowhere */
+        fd = tree_open_at(job->server->tree, dir, name, flags | O_CREAT | O_EXCL, mode);
+        if (fd != -EEXIST || job->req->number & SFTP_OPEN_EXCL) {
+            return fd;
+        }
+        fd = open_file(job, flags);
+    } while (fd == -ENOENT && --tries);
+    return fd;
 }
 
 int sftp_serve_open(struct sftp_job *job)

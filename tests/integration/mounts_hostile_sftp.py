@@ -302,6 +302,26 @@ def handles_are_bounded_and_not_to_be_guessed(program):
 
 
 @test
+def a_file_that_comes_and_goes_can_always_be_made(program):
+    server = Server(program, True)
+    come_and_go = ("import os, sys\nwhile True:\n    try:\n        open(sys.argv[1], 'w').close()\n"
+                   "        os.unlink(sys.argv[1])\n    except FileNotFoundError:\n        pass")
+    others = [subprocess.Popen([sys.executable, "-c", come_and_go, f"{server.shared}/brief"]) for _ in range(2)]
+    try:
+        ends = time.monotonic() + 2
+        while time.monotonic() < ends:
+            kind, handle = server.open("brief", W | CREAT)
+            assert kind == HANDLE, handle
+            assert server.call(CLOSE, text(handle)) == (STATUS, OK)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    server.intact()
+    server.end()
+
+
+@test
 def nothing_is_answered_before_the_beginning(program):
     server = Server(program, True)
     server.connect(begin=False)
