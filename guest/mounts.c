@@ -414,6 +414,9 @@ static void on_unmount_done(int status, void *arg)
         refuse(stream, status, &mount->words);
         mount->state = MOUNTS_STATE_MOUNTED;
         buf_drop(&mount->words, mount->words.len);
+        if (!mount->fuse && !mount->sshfs && strcmp(mount->type, SSHFS_TYPE) == 0) {
+            mounts_free_one(mount); /* it has ended meanwhile */
+        }
         return;
     }
     if (stream) {
