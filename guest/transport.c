@@ -256,6 +256,8 @@ static void on_retry_due(void *arg)
         open_port(t);
     } else if (t->kind == TRANSPORT_FD) {
         attach(t, t->fd);
+    } else if (t->kind == TRANSPORT_UNIX && t->fd < 0) {
+        loop_watch_set(t->listen_watch, POLLIN);
     }
 }
 
@@ -274,6 +276,11 @@ static void on_listen_ready(int listen_fd, short revents, void *arg)
     int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+            log_warn("accepting on '%s': %s, retrying", t->name, strerror(errno));
+            loop_watch_set(t->listen_watch, 0);
+            loop_timer_start(t->retry, BUSY_RETRY_MS);
+        }
         return;
     }
     loop_watch_set(t->listen_watch, 0); /* one host at a time, as on a virtio port */

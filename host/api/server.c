@@ -4,19 +4,26 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "base/log.h"
 #include "util/file.h"
 #include "util/strv.h"
 
-#define BACKLOG        64
-#define HEADERS_MAX    8192
-#define BODY_MAX       (64u << 10)
-#define IDLE_TIMEOUT_S 10
+#define BACKLOG         64
+#define HEADERS_MAX     8192
+#define BODY_MAX        (64u << 10)
+#define IDLE_TIMEOUT_S  10
+#define ACCEPT_PAUSE_MS 250 /* without descriptors */
 
 struct api_server {
     struct evhttp *http;
+    struct evconnlistener *listener; /* http's */
+    struct loop_io *waiting;         /* clients to accept */
+    struct loop_timer *pause;
     char *path;
     const struct api_route *routes;
     void *arg;
@@ -213,6 +220,61 @@ static void on_request(struct evhttp_request *request, void *arg)
     refuse_route(server, request, path);
 }
 
+/* --- accepting --- */
+
+/* libevent would try at once again; whether it makes sense is found by on_client_waiting(). */
+static void on_accept_failed(struct evconnlistener *listener, void *arg)
+{
+    evconnlistener_disable(listener);
+}
+
+/*
+ * Before a client is accepted: is there room for its descriptor? One is freed anywhere in this
+ * process, or in another, which nothing tells; so this is asked again after a while.
+ */
+static void on_client_waiting(evutil_socket_t fd, short what, void *arg)
+{
+    struct api_server *server = arg;
+    scoped(fd_close) int room = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (room >= 0) {
+        evconnlistener_enable(server->listener);
+        return;
+    }
+    log_warn("accepting on '%s': %s, retrying", server->path, strerror(errno));
+    evconnlistener_disable(server->listener);
+    loop_io_want(server->waiting, 0);
+    loop_timer_set(server->pause, ACCEPT_PAUSE_MS);
+}
+
+static void on_pause_end(void *arg)
+{
+    struct api_server *server = arg;
+
+    loop_io_want(server->waiting, EV_READ);
+}
+
+/* Consumes @take_fd. */
+static int listen_on(struct api_server *server, struct loop *loop, int take_fd, struct error *err)
+{
+    server->http = evhttp_new(loop_base(loop));
+    server->listener = evconnlistener_new(
+        loop_base(loop), NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, take_fd);
+    if (!server->http || !server->listener ||
+        !evhttp_bind_listener(server->http, server->listener)) {
+        if (server->listener) {
+            evconnlistener_free(steal(server->listener));
+        } else {
+            fd_close(take_fd);
+        }
+        return error_set(err, EIO, "serving HTTP on '%s'", server->path);
+    }
+    evconnlistener_set_error_cb(server->listener, on_accept_failed);
+    server->waiting = loop_io_new(loop, take_fd, EV_READ, on_client_waiting, server);
+    server->pause = loop_timer_new(loop, on_pause_end, server);
+    return 0;
+}
+
 int api_server_new(struct loop *loop, const char *path, const struct api_route *routes, void *arg,
                    struct api_server **ret, struct error *err)
 {
@@ -225,10 +287,10 @@ int api_server_new(struct loop *loop, const char *path, const struct api_route *
     server->path = xstrdup(path);
     server->routes = routes;
     server->arg = arg;
-    server->http = evhttp_new(loop_base(loop));
-    if (!server->http || evhttp_accept_socket(server->http, fd) < 0) {
-        fd_close(fd);
-        return error_set(err, EIO, "serving HTTP on '%s'", path);
+    fd_set_nonblock(fd);
+    r = listen_on(server, loop, fd, err);
+    if (r < 0) {
+        return r;
     }
     evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
                                                  EVHTTP_REQ_DELETE | EVHTTP_REQ_HEAD);
@@ -245,6 +307,8 @@ void api_server_free(struct api_server *server)
     if (!server) {
         return;
     }
+    loop_timer_free(server->pause);
+    loop_io_free(server->waiting);
     if (server->http) {
         evhttp_free(server->http);
     }

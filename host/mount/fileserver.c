@@ -32,7 +32,8 @@
 #define OUT_HIGH     (2u << 20) /* bytes of answers that wait, beyond which no request is taken */
 #define OUT_MAX      (OUT_HIGH + 2 * FUSE_REQUEST_MAX)
 #define READ_SIZE    (256u << 10)
-#define IDLE_MS      20 /* then files that were written are closed */
+#define IDLE_MS      20  /* then files that were written are closed */
+#define PAUSE_MS     250 /* before the next try to accept without descriptors */
 #define FDS_MAX      65536
 #define FDS_RESERVED 64
 
@@ -63,6 +64,7 @@ struct fileserver {
     bool broken; /* there is no room for what the guest must be told */
     int listen_fd;
     struct loop_io *listening;
+    struct loop_timer *pause; /* of listening */
 
     int fd; /* -1: nobody is connected */
     struct loop_io *io;
@@ -289,12 +291,24 @@ static void on_listen_ready(evutil_socket_t listen_fd, short what, void *arg)
     int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+            log_warn("accepting a connection: %s, retrying", strerror(errno));
+            loop_io_want(fs->listening, 0);
+            loop_timer_set(fs->pause, PAUSE_MS); /* nothing tells when a descriptor is freed */
+        }
         return;
     }
     disconnect(fs);
     restart(fs);
     fs->fd = fd;
     fs->io = loop_io_new(fs->loop, fd, EV_READ, on_connection_ready, fs);
+}
+
+static void on_pause_end(void *arg)
+{
+    struct fileserver *fs = arg;
+
+    loop_io_want(fs->listening, EV_READ);
 }
 
 static void on_idle(void *arg)
@@ -436,6 +450,7 @@ static int open_all(struct fileserver *fs, const struct arguments *args, struct 
     fs->sigterm = loop_signal_new(fs->loop, SIGTERM, on_signal, fs);
     fs->sigint = loop_signal_new(fs->loop, SIGINT, on_signal, fs);
     fs->idle = loop_timer_new(fs->loop, on_idle, fs);
+    fs->pause = loop_timer_new(fs->loop, on_pause_end, fs);
     fs->listening = loop_io_new(fs->loop, fs->listen_fd, EV_READ, on_listen_ready, fs);
     if (fs->server && fuse_server_watch_fd(fs->server) >= 0) {
         fs->changes =
@@ -464,6 +479,7 @@ static void close_all(struct fileserver *fs)
     loop_io_free(fs->changes);
     loop_io_free(fs->done);
     loop_io_free(fs->listening);
+    loop_timer_free(fs->pause);
     fd_close(fs->listen_fd);
     loop_child_free(fs->vm);
     loop_timer_free(fs->idle);

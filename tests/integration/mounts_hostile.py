@@ -557,6 +557,29 @@ def removed_files_that_stay_open_do_not_use_up_descriptors(program):
 
 
 @test
+def no_descriptor_left_neither_spins_nor_keeps_the_next_one_out(program):
+    def used():
+        with open(f"/proc/{s.process.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    s = Server(program, True)
+    error, node = s.lookup(1, b"file")
+    assert error == 0
+    _, hard = resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, (0, hard))
+    s.sock.close()
+    s.go_on()
+    before = used()
+    time.sleep(1)  # the time in which it is measured
+    assert used() - before < 0.2
+    resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    assert s.read(node) == (0, b"shared")
+    s.intact()
+    s.end()
+
+
+@test
 def a_guest_that_begins_anew_while_files_are_open_does_no_harm(program):
     s = Server(program, True)
     s.sock.close()

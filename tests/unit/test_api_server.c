@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -235,6 +236,44 @@ static void test_answers_are_taken_though_another_agent_hangs(void **state)
     close(fd);
 }
 
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void on_loop_time(void *arg)
+{
+    loop_quit(arg, 0);
+}
+
+static void test_no_descriptor_left_neither_spins_nor_stays(void **state)
+{
+    struct fixture *f = *state;
+    scoped(loop_timer_free) struct loop_timer *timer =
+        loop_timer_new(f->loop, on_loop_time, f->loop);
+    struct rlimit limit, none;
+    double before;
+    int fd;
+
+    assert_int_equal(file_connect_unix(f->socket, &fd, NULL), 0);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    before = cpu_seconds();
+    loop_timer_set(timer, 1000);
+    loop_run(f->loop);
+    before = cpu_seconds() - before;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_true(before < 0.2);
+    assert_int_equal(ask(f, "/v1/info"), 0);
+    assert_int_equal(ask(f, "/v1/info"), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +290,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_client_that_left_does_no_harm_to_its_answer, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_socket_is_for_the_owner_alone_and_goes_away, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptor_left_neither_spins_nor_stays, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there_is_told_from_no_socket, setup, teardown),
     };
