@@ -40,19 +40,17 @@ void health_read_memory(const char *text, lima_guest_v1_Health *health)
     }
 }
 
-/* "0.52" is 520; what follows the number is in *@ret_rest. */
-static uint32_t read_milli(const char *text, const char **ret_rest)
+/* "0.52" is 520; *@at moves on to what follows the number. */
+static uint32_t read_milli(const char **at)
 {
-    char *rest;
-    unsigned long whole = strtoul(text, &rest, 10), part = 0;
+    unsigned long whole = strtoul(*at, (char **)at, 10), part = 0;
 
-    if (*rest == '.') {
-        rest++;
-        for (unsigned digit = 100; *rest >= '0' && *rest <= '9'; rest++, digit /= 10) {
-            part += digit * (unsigned)(*rest - '0');
+    if (**at == '.') {
+        ++*at;
+        for (unsigned digit = 100; **at >= '0' && **at <= '9'; ++*at, digit /= 10) {
+            part += digit * (unsigned)(**at - '0');
         }
     }
-    *ret_rest = rest;
     return (uint32_t)(MIN(whole, 1000000ul) * 1000 + part);
 }
 
@@ -60,9 +58,9 @@ void health_read_load(const char *text, lima_guest_v1_Health *health)
 {
     const char *slash;
 
-    health->load1_milli = read_milli(text, &text);
-    health->load5_milli = read_milli(text, &text);
-    health->load15_milli = read_milli(text, &text);
+    health->load1_milli = read_milli(&text);
+    health->load5_milli = read_milli(&text);
+    health->load15_milli = read_milli(&text);
     slash = strchr(text, '/'); /* "running/all" */
     if (slash) {
         health->processes = (uint32_t)strtoul(slash + 1, NULL, 10);

@@ -92,7 +92,7 @@ static int parse_number(const char *text, long min, long max, long *ret, struct 
 
 static int flag_cpus(const struct request *req, struct error *err)
 {
-    long cpus;
+    long cpus = 0;
     int r = parse_number(last(req), 0, 4096, &cpus, err);
 
     if (r == 0) {
@@ -373,7 +373,7 @@ static int flag_audio_interface(const struct request *req, struct error *err)
 
 static int flag_ssh_port(const struct request *req, struct error *err)
 {
-    long port;
+    long port = 0;
     int r = parse_number(last(req), 0, 65535, &port, err);
 
     if (r == 0) {

@@ -151,7 +151,7 @@ static int compare(struct error *err, const jv *args, int *ret)
 #define ORDER_FUNCTION(name, op)                                                                   \
     static int fn_##name(struct error *err, const jv *args, size_t count, jv *ret)                 \
     {                                                                                              \
-        int order;                                                                                 \
+        int order = 0;                                                                             \
         int r = compare(err, args, &order);                                                        \
                                                                                                    \
         if (r == 0) {                                                                              \
