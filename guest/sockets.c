@@ -9,7 +9,7 @@
  * be sure of it. Sockets that are gone are noticed by the group.
  *
  * Bursts: the first notice is looked at at once, further ones at most every LOOK_GAP_MS, and when
- * that goes on, at the pace of the ration, of which each protocol has its own. When notices come to
+ * that goes on, at the pace of the ration, which both protocols use up. When notices come to
  * nothing - sockets that are gone at once, or of other namespaces - and more of them follow, we
  * rest ever longer before the next are read. While we rest, notices stay where they are and wake
  * nobody: a wake-up is a good part of what a look costs.
@@ -24,7 +24,7 @@
 
 #define LOOK_GAP_MS 5
 #define COME_MS     2 /* time for one that comes to be there, or gone again */
-#define LOOK_BURST  600
+#define LOOK_BURST  300
 #define LOOKS_PER_S 8
 #define REST_MAX_MS 64
 #define POLL_MIN_MS 50
@@ -53,7 +53,7 @@ struct sockets {
     struct loop_timer *tcp_timer;  /* the next look, or end of a rest */
     struct loop_timer *udp_timer;  /* the same */
     struct loop_timer *poll_timer; /* of what has no notices */
-    struct ration tcp_ration, udp_ration;
+    struct ration ration;
     uint64_t last_tcp_us;
     size_t promised; /* sockets that the notices make us expect */
     unsigned repeats;
@@ -116,11 +116,11 @@ static int64_t now_ms(void)
 }
 
 /* Until a look may be had and, after notices that came to nothing, the next ones be read. */
-static unsigned rest_ms(const struct ration *ration, unsigned vain)
+static unsigned rest_ms(const struct sockets *sockets, unsigned vain)
 {
     unsigned ms = vain ? MIN(1u << MIN(vain, 16), REST_MAX_MS) : 0;
 
-    return MAX(ms, ration_wait_ms(ration, now_ms()));
+    return MAX(ms, ration_wait_ms(&sockets->ration, now_ms()));
 }
 
 static void wake_by(struct loop_watch *watch, bool on)
@@ -153,7 +153,7 @@ static void look_for_tcp(struct sockets *sockets)
         sockets->promised = sockets->tcp.sockets;
         sockets->repeats = 0;
         sockets->tcp_vain = changed ? 0 : sockets->tcp_vain + 1;
-        rest_tcp(sockets, rest_ms(&sockets->tcp_ration, sockets->tcp_vain));
+        rest_tcp(sockets, rest_ms(sockets, sockets->tcp_vain));
     } else {
         wake_by(sockets->listens_watch, true);
         loop_timer_start(sockets->tcp_timer, repeat_ms[sockets->repeats++]);
@@ -194,12 +194,12 @@ static void step_tcp(struct sockets *sockets)
     loop_timer_stop(sockets->tcp_timer);
     sockets->came = wait_ms > 0;
     if (wait_ms < 0) {
-        rest_tcp(sockets, sockets->tcp_vain ? rest_ms(&sockets->tcp_ration, sockets->tcp_vain) : 0);
+        rest_tcp(sockets, sockets->tcp_vain ? rest_ms(sockets, sockets->tcp_vain) : 0);
     } else if (wait_ms > 0) {
         rest_tcp(sockets, (unsigned)wait_ms);
-    } else if (!ration_take(&sockets->tcp_ration, now_ms())) {
+    } else if (!ration_take(&sockets->ration, now_ms())) {
         sockets->came = true;
-        rest_tcp(sockets, rest_ms(&sockets->tcp_ration, 0));
+        rest_tcp(sockets, rest_ms(sockets, 0));
     } else {
         look_for_tcp(sockets);
     }
@@ -274,12 +274,11 @@ static void step_udp(struct sockets *sockets)
 
     loop_timer_stop(sockets->udp_timer);
     sockets->udp_due = sockets->udp_due || (due && due <= loop_now_us());
-    if (sockets->udp_due && ration_take(&sockets->udp_ration, now_ms())) {
+    if (sockets->udp_due && ration_take(&sockets->ration, now_ms())) {
         changed = list_udp(sockets);
     }
     sockets->udp_vain = noticed && !changed ? sockets->udp_vain + 1 : 0;
-    rest_udp(sockets,
-             noticed || sockets->udp_due ? rest_ms(&sockets->udp_ration, sockets->udp_vain) : 0);
+    rest_udp(sockets, noticed || sockets->udp_due ? rest_ms(sockets, sockets->udp_vain) : 0);
     tell(sockets, changed);
 }
 
@@ -341,11 +340,11 @@ static void look_for_gone(struct sockets *sockets)
     if (sockdiag_watch_read(sockets->gone_fd, on_any_gone, &gone, &any) && !gone.known) {
         return;
     }
-    if (ration_take(&sockets->tcp_ration, now_ms())) {
+    if (ration_take(&sockets->ration, now_ms())) {
         look_by_clock(sockets);
     } else {
         wake_by(sockets->gone_watch, false);
-        loop_timer_start(sockets->poll_timer, rest_ms(&sockets->tcp_ration, 0));
+        loop_timer_start(sockets->poll_timer, rest_ms(sockets, 0));
     }
 }
 
@@ -438,8 +437,7 @@ int sockets_open(const struct sockets_options *options, struct sockets **ret, st
                                 .arg = options->arg,
                                 .diag_fd = -1,
                                 .gone_fd = -1,
-                                .tcp_ration = RATION_INIT(LOOK_BURST, LOOKS_PER_S),
-                                .udp_ration = RATION_INIT(LOOK_BURST, LOOKS_PER_S)};
+                                .ration = RATION_INIT(LOOK_BURST, LOOKS_PER_S)};
     r = sockdiag_open(&sockets->diag_fd, err);
     if (r < 0) {
         sockets_close(sockets);
