@@ -65,31 +65,33 @@ int sockdiag_parse(const void *data, size_t len, enum port_protocol protocol, st
 }
 
 struct notice {
-    sockdiag_gone_fn *fn;
-    void *arg;
+    const struct portset *tcp, *udp;
+    struct sockdiag_gone *gone;
 };
 
-/* It names no protocol but in an attribute that old kernels leave out. */
+/* A notice names no protocol but in an attribute that old kernels leave out: both are looked up. */
 static int on_notice(const struct netlink_message *message, void *arg)
 {
     const struct notice *notice = arg;
     struct inet_diag_msg msg;
+    uint16_t port;
 
-    if (take_socket(message, &msg) < 0) {
-        return -EBADMSG;
-    }
-    if (!msg.id.idiag_dport) {
-        notice->fn(ntohs(msg.id.idiag_sport),
-                   msg.id.idiag_cookie[0] | (uint64_t)msg.id.idiag_cookie[1] << 32, notice->arg);
+    if (take_socket(message, &msg) == 0 && !msg.id.idiag_dport) {
+        port = ntohs(msg.id.idiag_sport);
+        notice->gone->tcp = notice->gone->tcp || portset_has_port(notice->tcp, PORT_TCP, port);
+        notice->gone->udp = notice->gone->udp || portset_has_port(notice->udp, PORT_UDP, port);
     }
     return 0;
 }
 
-int sockdiag_notice_parse(const void *data, size_t len, sockdiag_gone_fn *fn, void *arg)
+void sockdiag_notice_parse(const void *data, size_t len, const struct portset *tcp,
+                           const struct portset *udp, struct sockdiag_gone *gone)
 {
-    struct notice notice = {.fn = fn, .arg = arg};
+    struct notice notice = {.tcp = tcp, .udp = udp, .gone = gone};
 
-    return netlink_parse(data, len, on_notice, &notice);
+    if (netlink_parse(data, len, on_notice, &notice) < 0) {
+        *gone = (struct sockdiag_gone){.tcp = true, .udp = true}; /* whatever it was: look */
+    }
 }
 
 int sockdiag_open(int *ret_fd, struct error *err)
@@ -139,25 +141,24 @@ int sockdiag_watch_skip(int fd, uint16_t first, uint16_t last, struct error *err
     return 0;
 }
 
-bool sockdiag_watch_read(int fd, sockdiag_gone_fn *fn, void *arg, bool *ret_any)
+struct sockdiag_gone sockdiag_watch_read(int fd, const struct portset *tcp,
+                                         const struct portset *udp)
 {
     char datagram[4096]; /* a notice has some 100 bytes */
-    bool whole = true;
+    struct sockdiag_gone gone = {0};
 
-    *ret_any = false;
     for (int i = 0; i < READS_MAX; i++) {
         ssize_t n = recv(fd, datagram, sizeof(datagram), 0);
 
         if (n < 0 && errno == ENOBUFS) {
-            whole = false;
+            gone = (struct sockdiag_gone){.tcp = true, .udp = true};
         } else if (n <= 0) {
             break;
-        } else if (sockdiag_notice_parse(datagram, (size_t)n, fn, arg) < 0) {
-            whole = false; /* whatever it was */
+        } else {
+            sockdiag_notice_parse(datagram, (size_t)n, tcp, udp, &gone);
         }
-        *ret_any = true;
     }
-    return whole;
+    return gone;
 }
 
 static int list_family(int fd, uint8_t family, struct listing *listing)

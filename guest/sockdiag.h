@@ -21,13 +21,16 @@ int sockdiag_watch_open(bool tcp, int *ret_fd, struct error *err);
 /* Ports from @first to @last wake nobody from now on; none when @first is above @last. */
 int sockdiag_watch_skip(int fd, uint16_t first, uint16_t last, struct error *err);
 
-/* A socket without a peer that is no more; of TCP or UDP, which old kernels do not say. */
-typedef void sockdiag_gone_fn(uint16_t port, uint64_t cookie, void *arg);
+struct sockdiag_gone {
+    bool tcp, udp; /* something of the sets that were asked about */
+};
 
-/* Reads notices; @ret_any says whether there were any. False: some were lost. */
-bool sockdiag_watch_read(int fd, sockdiag_gone_fn *fn, void *arg, bool *ret_any);
+/* Reads all notices. Both are true when some were lost. */
+struct sockdiag_gone sockdiag_watch_read(int fd, const struct portset *tcp,
+                                         const struct portset *udp);
 
 /* One datagram of a dump: adds its sockets to @set. Returns what netlink_parse() does. */
 int sockdiag_parse(const void *data, size_t len, enum port_protocol protocol, struct portset *set);
-/* One datagram of notices. Returns what netlink_parse() does. */
-int sockdiag_notice_parse(const void *data, size_t len, sockdiag_gone_fn *fn, void *arg);
+/* One datagram of notices: adds to @gone what the sets have. */
+void sockdiag_notice_parse(const void *data, size_t len, const struct portset *tcp,
+                           const struct portset *udp, struct sockdiag_gone *gone);

@@ -2,17 +2,15 @@
 /*
  * TCP. A BPF notice of a socket that enters LISTEN comes just before dumps show it. So a look that
  * finds fewer sockets than the notices promise is repeated a few times, soon at first; sockets of
- * other network namespaces promise too and never come, which is why the repeats are few. Sockets
- * that came and went without being seen need no look.
- *
- * UDP. A bind is noticed with its address, so that only a socket that has settled is looked for, to
- * be sure of it. Sockets that are gone are noticed by the group.
+ * other network namespaces promise too and never come, which is why the repeats are few.
  *
  * Bursts: the first notice is looked at at once, further ones at most every LOOK_GAP_MS, and when
- * that goes on, at the pace of the ration, which both protocols use up. When notices come to
- * nothing - sockets that are gone at once, or of other namespaces - and more of them follow, we
- * rest ever longer before the next are read. While we rest, notices stay where they are and wake
- * nobody: a wake-up is a good part of what a look costs.
+ * that goes on, at the pace of the ration, which looks at UDP use up too. Until the next look is
+ * due notices are left where they are, so that neither looks nor wake-ups come more often than
+ * that.
+ *
+ * UDP. A bind is looked at once to know that the socket is there, and again when it has settled.
+ * Binds in between wait for that second look. Sockets that are gone are noticed by the group.
  */
 #include "sockets.h"
 
@@ -23,10 +21,8 @@
 #include "sockdiag.h"
 
 #define LOOK_GAP_MS 5
-#define COME_MS     2 /* time for one that comes to be there, or gone again */
 #define LOOK_BURST  300
-#define LOOKS_PER_S 8
-#define REST_MAX_MS 64
+#define LOOKS_PER_S 25
 #define POLL_MIN_MS 50
 #define POLL_MAX_MS 1000
 
@@ -47,19 +43,16 @@ struct sockets {
     struct udp_settling settling;
     struct bpf *bpf; /* NULL: none */
     bool binds;      /* and it tells of UDP */
-    struct loop_watch *listens_watch, *binds_watch;
+    struct loop_watch *bpf_watch;
     int gone_fd; /* destroyed sockets; -1: none */
     struct loop_watch *gone_watch;
-    struct loop_timer *tcp_timer;  /* the next look, or end of a rest */
+    struct loop_timer *tcp_timer;  /* the next look, if one is planned */
     struct loop_timer *udp_timer;  /* the same */
     struct loop_timer *poll_timer; /* of what has no notices */
     struct ration ration;
     uint64_t last_tcp_us;
     size_t promised; /* sockets that the notices make us expect */
     unsigned repeats;
-    bool came;                   /* a listener, and it has had its time */
-    bool udp_due;                /* UDP has to be looked at */
-    unsigned tcp_vain, udp_vain; /* how often in a row notices came to nothing */
     unsigned poll_ms;
 };
 
@@ -85,19 +78,22 @@ static bool list_tcp(struct sockets *sockets)
     return !same;
 }
 
-/* The same of UDP. */
+/* The same of UDP; plans the look at those that have to settle. */
 static bool list_udp(struct sockets *sockets)
 {
     scoped(portset_done) struct portset now = {0}, settled = {0};
     scoped(error_done) struct error err = ERROR_INIT;
+    unsigned wait_ms;
     bool same;
 
-    sockets->udp_due = false;
     if (sockdiag_list(sockets->diag_fd, PORT_UDP, &now, &err) < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "looking for UDP ports, retrying");
         return false;
     }
-    udp_settle(&sockets->settling, &sockets->rules, &now, loop_now_us(), &settled);
+    wait_ms = udp_settle(&sockets->settling, &sockets->rules, &now, loop_now_us(), &settled);
+    if (wait_ms) {
+        loop_timer_start(sockets->udp_timer, wait_ms);
+    }
     same = portset_equal(&sockets->udp, &settled);
     portset_copy(&sockets->udp, &settled);
     return !same;
@@ -110,196 +106,104 @@ static void tell(struct sockets *sockets, bool changed)
     }
 }
 
-static int64_t now_ms(void)
+/*
+ * False: the ration is used up. Then nobody wakes us until @timer, which leads back to the caller.
+ */
+static bool may_look(struct sockets *sockets, struct loop_timer *timer)
 {
-    return (int64_t)(loop_now_us() / 1000);
-}
+    bool may = ration_take(&sockets->ration, (int64_t)(loop_now_us() / 1000));
 
-/* Until a look may be had and, after notices that came to nothing, the next ones be read. */
-static unsigned rest_ms(const struct sockets *sockets, unsigned vain)
-{
-    unsigned ms = vain ? MIN(1u << MIN(vain, 16), REST_MAX_MS) : 0;
-
-    return MAX(ms, ration_wait_ms(&sockets->ration, now_ms()));
-}
-
-static void wake_by(struct loop_watch *watch, bool on)
-{
-    if (watch) {
-        loop_watch_set(watch, on ? POLLIN : 0);
+    if (sockets->bpf_watch) {
+        loop_watch_set(sockets->bpf_watch, may ? POLLIN : 0);
     }
+    if (sockets->gone_watch) {
+        loop_watch_set(sockets->gone_watch, may ? POLLIN : 0);
+    }
+    if (!may) {
+        loop_timer_start(timer, 1000 / LOOKS_PER_S);
+    }
+    return may;
 }
 
 /* ---- TCP by notices ---- */
 
-/* Nobody wakes us for TCP until then; 0: anybody may. */
-static void rest_tcp(struct sockets *sockets, unsigned ms)
+/* True when some are about TCP. */
+static bool take_notices(struct sockets *sockets)
 {
-    wake_by(sockets->listens_watch, !ms);
-    if (ms) {
-        loop_timer_start(sockets->tcp_timer, ms);
+    struct bpf_notices notices = bpf_read(sockets->bpf);
+
+    if (notices.bound && !loop_timer_active(sockets->udp_timer)) {
+        loop_timer_start(sockets->udp_timer, 0);
     }
+    if (!notices.entered && !notices.left) {
+        return false;
+    }
+    sockets->promised += notices.entered;
+    sockets->promised -= MIN(notices.left, sockets->promised);
+    sockets->repeats = 0;
+    return true;
 }
 
-/* Looks, and again soon when not all is there. */
-static void look_for_tcp(struct sockets *sockets)
+static void plan_tcp(struct sockets *sockets, unsigned ms)
 {
-    size_t before = sockets->tcp.sockets;
-    bool changed = list_tcp(sockets);
-    bool all = sockets->tcp.sockets >= sockets->promised;
+    loop_watch_set(sockets->bpf_watch, 0);
+    loop_timer_start(sockets->tcp_timer, ms);
+}
 
-    bpf_listens_looked(sockets->bpf, all || changed || sockets->tcp.sockets != before);
-    if (all || sockets->repeats >= ARRAY_LEN(repeat_ms)) {
+static void look_by_notice(struct sockets *sockets)
+{
+    bool changed;
+
+    if (!may_look(sockets, sockets->tcp_timer)) {
+        return;
+    }
+    changed = list_tcp(sockets);
+    if (sockets->tcp.sockets >= sockets->promised || sockets->repeats >= ARRAY_LEN(repeat_ms)) {
         sockets->promised = sockets->tcp.sockets;
         sockets->repeats = 0;
-        sockets->tcp_vain = changed ? 0 : sockets->tcp_vain + 1;
-        rest_tcp(sockets, rest_ms(sockets, sockets->tcp_vain));
     } else {
-        wake_by(sockets->listens_watch, true);
         loop_timer_start(sockets->tcp_timer, repeat_ms[sockets->repeats++]);
     }
     tell(sockets, changed);
 }
 
-/* When to look: 0 is now, <0 not at all. */
-static int take_listens(struct sockets *sockets)
+static void on_bpf_readable(int fd, short revents, void *arg)
 {
-    struct bpf_listens listens = bpf_read_listens(sockets->bpf);
-    size_t gone = (size_t)MAX(-listens.change, 0);
-    int since_ms = (int)MIN((loop_now_us() - sockets->last_tcp_us) / 1000, LOOK_GAP_MS);
+    struct sockets *sockets = arg;
+    uint64_t since_ms = (loop_now_us() - sockets->last_tcp_us) / 1000;
 
-    sockets->promised -= MIN(gone, sockets->promised);
-    sockets->promised += (size_t)MAX(listens.change, 0);
-    if (listens.left) {
-        sockets->repeats = 0;
-        return LOOK_GAP_MS - since_ms;
+    if (!take_notices(sockets)) {
+        return;
     }
-    if (listens.came) {
-        sockets->repeats = 0;
-        return sockets->came ? 0 : MAX(LOOK_GAP_MS - since_ms, COME_MS);
-    }
-    if (sockets->repeats && sockets->tcp.sockets < sockets->promised) {
-        return 0;
-    }
-    sockets->promised = sockets->tcp.sockets;
-    sockets->repeats = 0;
-    sockets->tcp_vain = listens.any ? sockets->tcp_vain + 1 : 0;
-    return -1;
-}
-
-static void step_tcp(struct sockets *sockets)
-{
-    int wait_ms = take_listens(sockets);
-
-    loop_timer_stop(sockets->tcp_timer);
-    sockets->came = wait_ms > 0;
-    if (wait_ms < 0) {
-        rest_tcp(sockets, sockets->tcp_vain ? rest_ms(sockets, sockets->tcp_vain) : 0);
-    } else if (wait_ms > 0) {
-        rest_tcp(sockets, (unsigned)wait_ms);
-    } else if (!ration_take(&sockets->ration, now_ms())) {
-        sockets->came = true;
-        rest_tcp(sockets, rest_ms(sockets, 0));
+    if (since_ms < LOOK_GAP_MS) {
+        plan_tcp(sockets, LOOK_GAP_MS - (unsigned)since_ms);
     } else {
-        look_for_tcp(sockets);
+        look_by_notice(sockets);
     }
-}
-
-static void on_listens_readable(int fd, short revents, void *arg)
-{
-    step_tcp(arg);
 }
 
 static void on_tcp_due(void *arg)
 {
-    step_tcp(arg);
+    struct sockets *sockets = arg;
+
+    take_notices(sockets);
+    look_by_notice(sockets);
 }
 
-/* ---- UDP by notices ---- */
+/* ---- UDP, and sockets that are gone ---- */
 
-static void on_bind(const struct portset_entry *entry, uint64_t cookie, void *arg)
+static void on_udp_due(void *arg)
 {
     struct sockets *sockets = arg;
 
-    if (!udp_arrive(&sockets->settling, &sockets->rules, entry, cookie, loop_now_us())) {
-        sockets->udp_due = true;
+    if (may_look(sockets, sockets->udp_timer)) {
+        tell(sockets, list_udp(sockets));
     }
 }
-
-static void on_udp_gone(uint16_t port, uint64_t cookie, void *arg)
-{
-    struct sockets *sockets = arg;
-
-    if (!udp_depart(&sockets->settling, cookie) &&
-        portset_has_port(&sockets->settling.seen, PORT_UDP, port)) {
-        sockets->udp_due = true;
-    }
-}
-
-/* Binds first: whoever is gone was bound before. True when there were notices. */
-static bool take_udp(struct sockets *sockets)
-{
-    bool bound, gone;
-
-    if (!bpf_read_binds(sockets->bpf, on_bind, sockets, &bound)) {
-        sockets->udp_due = true;
-    }
-    if (!sockdiag_watch_read(sockets->gone_fd, on_udp_gone, sockets, &gone)) {
-        sockets->udp_due = true;
-    }
-    return bound || gone;
-}
-
-/* Nobody wakes us for UDP until then; 0: anybody may. A socket will have settled in any case. */
-static void rest_udp(struct sockets *sockets, unsigned rest)
-{
-    uint64_t now = loop_now_us(), due = udp_due_us(&sockets->settling);
-    unsigned ms = rest;
-
-    if (due && !sockets->udp_due) {
-        ms = due > now ? (unsigned)((due - now + 999) / 1000) : 0;
-        ms = rest ? MIN(ms, rest) : ms;
-    }
-    wake_by(sockets->binds_watch, !rest && udp_by_notice(sockets));
-    wake_by(sockets->gone_watch, !rest);
-    if (rest || due) {
-        loop_timer_start(sockets->udp_timer, ms);
-    }
-}
-
-static void step_udp(struct sockets *sockets)
-{
-    bool noticed = take_udp(sockets), changed = false;
-    uint64_t due = udp_due_us(&sockets->settling);
-
-    loop_timer_stop(sockets->udp_timer);
-    sockets->udp_due = sockets->udp_due || (due && due <= loop_now_us());
-    if (sockets->udp_due && ration_take(&sockets->ration, now_ms())) {
-        changed = list_udp(sockets);
-    }
-    sockets->udp_vain = noticed && !changed ? sockets->udp_vain + 1 : 0;
-    rest_udp(sockets, noticed || sockets->udp_due ? rest_ms(sockets, sockets->udp_vain) : 0);
-    tell(sockets, changed);
-}
-
-static void on_binds_readable(int fd, short revents, void *arg)
-{
-    step_udp(arg);
-}
-
-/* ---- without notices ---- */
 
 static bool by_clock(const struct sockets *sockets)
 {
     return !sockets->bpf || !udp_by_notice(sockets);
-}
-
-static bool list_udp_by_clock(struct sockets *sockets)
-{
-    bool changed = list_udp(sockets);
-
-    rest_udp(sockets, 0);
-    return changed;
 }
 
 /* All of which there are no notices. */
@@ -307,10 +211,9 @@ static void look_by_clock(struct sockets *sockets)
 {
     bool changed = !sockets->bpf && list_tcp(sockets);
 
-    changed = (!udp_by_notice(sockets) && list_udp_by_clock(sockets)) || changed;
+    changed = (!udp_by_notice(sockets) && list_udp(sockets)) || changed;
     sockets->poll_ms = changed ? POLL_MIN_MS : MIN(2 * sockets->poll_ms, POLL_MAX_MS);
     loop_timer_start(sockets->poll_timer, sockets->poll_ms);
-    wake_by(sockets->gone_watch, true);
     tell(sockets, changed);
 }
 
@@ -319,54 +222,16 @@ static void on_poll_due(void *arg)
     look_by_clock(arg);
 }
 
-struct gone {
-    const struct sockets *sockets;
-    bool known;
-};
-
-static void on_any_gone(uint16_t port, uint64_t cookie, void *arg)
-{
-    struct gone *gone = arg;
-
-    gone->known = gone->known || portset_has_port(&gone->sockets->tcp, PORT_TCP, port) ||
-                  portset_has_port(&gone->sockets->settling.seen, PORT_UDP, port);
-}
-
-static void look_for_gone(struct sockets *sockets)
-{
-    struct gone gone = {.sockets = sockets};
-    bool any;
-
-    if (sockdiag_watch_read(sockets->gone_fd, on_any_gone, &gone, &any) && !gone.known) {
-        return;
-    }
-    if (ration_take(&sockets->ration, now_ms())) {
-        look_by_clock(sockets);
-    } else {
-        wake_by(sockets->gone_watch, false);
-        loop_timer_start(sockets->poll_timer, rest_ms(sockets, 0));
-    }
-}
-
-static void on_udp_due(void *arg)
-{
-    struct sockets *sockets = arg;
-
-    if (udp_by_notice(sockets)) {
-        step_udp(sockets);
-    } else {
-        tell(sockets, list_udp_by_clock(sockets));
-    }
-}
-
 static void on_gone_readable(int fd, short revents, void *arg)
 {
     struct sockets *sockets = arg;
+    struct sockdiag_gone gone = sockdiag_watch_read(fd, &sockets->tcp, &sockets->settling.seen);
 
-    if (udp_by_notice(sockets)) {
-        step_udp(sockets);
-    } else {
-        look_for_gone(sockets);
+    if (gone.udp) {
+        loop_timer_start(sockets->udp_timer, 0);
+    }
+    if (gone.tcp && !sockets->bpf && may_look(sockets, sockets->poll_timer)) {
+        look_by_clock(sockets);
     }
 }
 
@@ -413,10 +278,8 @@ static void start_notices(struct sockets *sockets, bool no_bpf)
                      "no BPF notices of listening ports, looking by the clock");
         error_done(&err);
     } else {
-        sockets->listens_watch = loop_watch_new(sockets->loop, bpf_listens_fd(sockets->bpf), POLLIN,
-                                                on_listens_readable, sockets);
-        sockets->binds_watch = loop_watch_new(sockets->loop, bpf_binds_fd(sockets->bpf), 0,
-                                              on_binds_readable, sockets);
+        sockets->bpf_watch =
+            loop_watch_new(sockets->loop, bpf_fd(sockets->bpf), POLLIN, on_bpf_readable, sockets);
     }
     if (sockdiag_watch_open(!sockets->bpf, &sockets->gone_fd, &err) < 0) {
         log_error_of(LOG_LEVEL_WARN, &err, "no notices of closed ports, ignoring");
@@ -450,7 +313,6 @@ int sockets_open(const struct sockets_options *options, struct sockets **ret, st
     start_notices(sockets, options->no_bpf);
     list_tcp(sockets);
     list_udp(sockets);
-    rest_udp(sockets, 0);
     sockets->promised = sockets->tcp.sockets;
     *ret = sockets;
     return 0;
@@ -461,8 +323,7 @@ void sockets_close(struct sockets *sockets)
     if (!sockets) {
         return;
     }
-    loop_watch_free(sockets->listens_watch);
-    loop_watch_free(sockets->binds_watch);
+    loop_watch_free(sockets->bpf_watch);
     loop_watch_free(sockets->gone_watch);
     loop_timer_free(sockets->tcp_timer);
     loop_timer_free(sockets->udp_timer);
@@ -493,7 +354,6 @@ void sockets_want_udp(struct sockets *sockets, const struct udp_range *ranges, s
         sockets->rules.wanted[i] = ranges[i];
     }
     skip_uninteresting(sockets);
-    sockets->udp_due = true;
     loop_timer_start(sockets->udp_timer, 0);
 }
 

@@ -84,19 +84,7 @@ void udp_settling_done(struct udp_settling *settling)
 {
     portset_done(&settling->seen);
     free(settling->since_us);
-    free(settling->arrivals);
     *settling = (struct udp_settling){0};
-}
-
-static uint64_t arrived(const struct udp_settling *settling, const struct portset_entry *entry,
-                        uint64_t now_us)
-{
-    for (size_t i = 0; i < settling->arrival_count; i++) {
-        if (portset_compare(&settling->arrivals[i].entry, entry) == 0) {
-            return settling->arrivals[i].since_us;
-        }
-    }
-    return now_us;
 }
 
 /* When @entry was first seen, @now_us if it is new; *at walks along the sorted list. */
@@ -110,13 +98,14 @@ static uint64_t first_seen(const struct udp_settling *settling, size_t *at,
     }
     return *at < seen->count && portset_compare(&seen->entries[*at], entry) == 0
                ? settling->since_us[*at]
-               : arrived(settling, entry, now_us);
+               : now_us;
 }
 
-void udp_settle(struct udp_settling *settling, const struct udp_rules *rules,
-                const struct portset *sockets, uint64_t now_us, struct portset *ret)
+unsigned udp_settle(struct udp_settling *settling, const struct udp_rules *rules,
+                    const struct portset *sockets, uint64_t now_us, struct portset *ret)
 {
     struct udp_settling next = {0};
+    uint64_t wait_us = 0;
     size_t at = 0;
 
     portset_clear(ret);
@@ -124,57 +113,22 @@ void udp_settle(struct udp_settling *settling, const struct udp_rules *rules,
     for (size_t i = 0; i < sockets->count; i++) {
         const struct portset_entry *entry = &sockets->entries[i];
         uint64_t since_us = first_seen(settling, &at, entry, now_us);
-        uint64_t settled_us = since_us + UDP_SETTLE_MS * 1000;
+        uint64_t age_us = now_us - since_us;
 
         next.since_us[i] = since_us;
         if (!udp_counts(rules, entry)) {
             continue;
         }
-        if (settled_us <= now_us) {
+        if (age_us >= UDP_SETTLE_MS * 1000) {
             portset_add(ret, PORT_UDP, entry->address, entry->address_len, entry->port);
         } else {
-            next.due_us = next.due_us ? MIN(next.due_us, settled_us) : settled_us;
+            wait_us = wait_us ? MIN(wait_us, UDP_SETTLE_MS * 1000 - age_us)
+                              : UDP_SETTLE_MS * 1000 - age_us;
         }
     }
     portset_seal(ret);
     portset_copy(&next.seen, sockets);
     udp_settling_done(settling);
     *settling = next;
-}
-
-bool udp_arrive(struct udp_settling *settling, const struct udp_rules *rules,
-                const struct portset_entry *entry, uint64_t cookie, uint64_t now_us)
-{
-    if (!udp_counts(rules, entry)) {
-        return true;
-    }
-    if (settling->arrival_count >= UDP_ARRIVALS_MAX) {
-        return false;
-    }
-    array_reserve(settling->arrivals, settling->arrival_cap, settling->arrival_count + 1);
-    settling->arrivals[settling->arrival_count++] =
-        (struct udp_arrival){.entry = *entry, .cookie = cookie, .since_us = now_us};
-    return true;
-}
-
-bool udp_depart(struct udp_settling *settling, uint64_t cookie)
-{
-    for (size_t i = 0; i < settling->arrival_count; i++) {
-        if (settling->arrivals[i].cookie == cookie) {
-            settling->arrival_count--;
-            memmove(&settling->arrivals[i], &settling->arrivals[i + 1],
-                    (settling->arrival_count - i) * sizeof(settling->arrivals[0]));
-            return true;
-        }
-    }
-    return false;
-}
-
-uint64_t udp_due_us(const struct udp_settling *settling)
-{
-    uint64_t first_us =
-        settling->arrival_count ? settling->arrivals[0].since_us + UDP_SETTLE_MS * 1000 : 0;
-
-    return !first_us || !settling->due_us ? MAX(first_us, settling->due_us)
-                                          : MIN(first_us, settling->due_us);
+    return (unsigned)((wait_us + 999) / 1000);
 }

@@ -33,38 +33,17 @@ struct udp_range udp_uninteresting(const struct udp_rules *rules);
 /* "32768\t60999\n"; none when it is not like that. */
 struct udp_range udp_range_parse(const char *text);
 
-#define UDP_ARRIVALS_MAX 256
-
-struct udp_arrival {
-    struct portset_entry entry;
-    uint64_t cookie;
-    uint64_t since_us;
-};
-
 /* Since when each socket is there. Zero is an empty one. */
 struct udp_settling {
-    struct portset seen; /* when sockets were last listed */
-    uint64_t *since_us;  /* same indexes */
+    struct portset seen;
+    uint64_t *since_us; /* same indexes */
     size_t cap;
-    uint64_t due_us;              /* when the next one of them will have settled; 0: none */
-    struct udp_arrival *arrivals; /* noticed since then, in the order of time */
-    size_t arrival_count, arrival_cap;
 };
 
 void udp_settling_done(struct udp_settling *settling);
 /*
- * @sockets (sealed) are there at @now_us; puts those into @ret (sealed) that count and have stayed.
+ * @sockets (sealed) are there at @now_us; puts those into @ret (sealed) that count and have
+ * stayed. Returns after how many ms the next one will have, 0 when none is waiting.
  */
-void udp_settle(struct udp_settling *settling, const struct udp_rules *rules,
-                const struct portset *sockets, uint64_t now_us, struct portset *ret);
-
-/*
- * A socket was bound at @now_us; no list is needed to know it, nor any at all if it is gone before
- * it has settled. False: they are too many, so list them.
- */
-bool udp_arrive(struct udp_settling *settling, const struct udp_rules *rules,
-                const struct portset_entry *entry, uint64_t cookie, uint64_t now_us);
-/* Was it an arrival that no list has shown yet? Then it is none any more. */
-bool udp_depart(struct udp_settling *settling, uint64_t cookie);
-/* When one will have settled, which is the time to list them; 0: none waits. */
-uint64_t udp_due_us(const struct udp_settling *settling);
+unsigned udp_settle(struct udp_settling *settling, const struct udp_rules *rules,
+                    const struct portset *sockets, uint64_t now_us, struct portset *ret);

@@ -23,5 +23,3 @@ struct ration {
 
 /* True when it may happen at @now_ms, which never goes back; counts the refusals else. */
 bool ration_take(struct ration *ration, int64_t now_ms);
-/* After how many ms from @now_ms it may happen; 0: at once. */
-unsigned ration_wait_ms(const struct ration *ration, int64_t now_ms);
