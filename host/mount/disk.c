@@ -207,25 +207,15 @@ int disk_fd(const struct disk *disk)
     return disk->fd;
 }
 
-/* A free one; if there is none, that of a job that is done and that nobody has asked for. */
+/* A free one; NULL: there is none. */
 static struct place *find_room(struct disk *disk)
 {
-    struct place *unwanted = NULL;
-
     for (size_t i = 0; i < DISK_JOBS_MAX; i++) {
-        struct place *place = &disk->places[i];
-
-        if (!place->job) {
-            return place;
-        }
-        if (place->state == DONE && (place->orphan || place->abandoned)) {
-            unwanted = place;
+        if (!disk->places[i].job) {
+            return &disk->places[i];
         }
     }
-    if (unwanted) {
-        disk_job_free(vacate(unwanted));
-    }
-    return unwanted;
+    return NULL;
 }
 
 bool disk_has_room(struct disk *disk)

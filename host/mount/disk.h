@@ -55,7 +55,8 @@ struct disk_job *disk_take(struct disk *disk);
 
 /*
  * Whoever asked for the jobs there are is gone, and may ask again: they go on, but are not taken
- * before disk_adopt() finds them by their id.
+ * before disk_adopt() finds them by their id. They keep their places: a sync that failed would not
+ * fail again.
  */
 void disk_orphan(struct disk *disk);
 /* True: the job of this id was orphaned, and will be taken after all. */

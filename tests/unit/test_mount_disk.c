@@ -118,22 +118,19 @@ static void test_an_orphan_waits_for_its_id(void **state)
     assert_memory_equal(job->data, "five", 4);
 }
 
-static void test_orphans_make_room(void **state)
+static void test_orphans_keep_their_places(void **state)
 {
     scoped(disk_free) struct disk *disk = start();
 
-    for (uint64_t round = 0; round < 5; round++) {
-        for (uint64_t i = 0; i < DISK_JOBS_MAX / 2; i++) {
-            disk_put(disk, job_new(DISK_FSYNC, round * 100 + i, file_of("x"), 0));
-        }
-        disk_orphan(disk);
-        disk_put(disk, job_new(DISK_FSYNC, round * 100 + 99, file_of("x"), 0));
+    for (uint64_t id = 1; id <= DISK_JOBS_MAX; id++) {
+        disk_put(disk, job_new(DISK_FSYNC, id, file_of("x"), 0));
+    }
+    disk_orphan(disk);
+    assert_false(disk_has_room(disk));
+    for (uint64_t id = 1; id <= DISK_JOBS_MAX; id++) {
+        assert_true(disk_adopt(disk, id));
         disk_job_free(take(disk));
-        while (!disk_has_room(disk)) {
-            struct pollfd ready = {.fd = disk_fd(disk), .events = POLLIN};
-
-            assert_int_equal(poll(&ready, 1, 10000), 1);
-        }
+        assert_true(disk_has_room(disk));
     }
 }
 
@@ -147,8 +144,7 @@ static void test_what_is_abandoned_never_comes(void **state)
     }
     disk_abandon(disk);
     assert_false(disk_adopt(disk, 1));
-    while (!disk_has_room(disk)) {
-    }
+    assert_true(disk_has_room(disk)); /* not all can have begun */
     disk_put(disk, job_new(DISK_FSYNC, 100, file_of("x"), 0));
     job = take(disk);
     assert_int_equal(job->id, 100);
@@ -162,7 +158,7 @@ int main(void)
         cmocka_unit_test(test_failures_are_results),
         cmocka_unit_test(test_room_is_bounded),
         cmocka_unit_test(test_an_orphan_waits_for_its_id),
-        cmocka_unit_test(test_orphans_make_room),
+        cmocka_unit_test(test_orphans_keep_their_places),
         cmocka_unit_test(test_what_is_abandoned_never_comes),
     };
 
