@@ -4,7 +4,6 @@
  * What must hold: nothing outside of it is read, whatever is found is a port, and a set of ports
  * reaches another in pieces.
  */
-#include <linux/netlink.h>
 #include <stdlib.h>
 #include "base/alloc.h"
 #include "fuzz.h"
@@ -29,26 +28,16 @@ static void check_advance(const struct portset *from, const struct portset *to)
     }
 }
 
-static void on_gone(uint16_t port, uint64_t cookie, void *arg)
-{
-    size_t *count = arg;
-
-    ++*count;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     scoped(portset_done) struct portset tcp = {0}, udp = {0}, both = {0};
-    size_t gone = 0;
+    struct sockdiag_gone gone = {0};
 
     sockdiag_parse(data, size, PORT_TCP, &tcp);
     sockdiag_parse(data, size, PORT_UDP, &udp);
     portset_seal(&tcp);
     portset_seal(&udp);
-    sockdiag_notice_parse(data, size, on_gone, &gone);
-    if (gone > size / sizeof(struct nlmsghdr)) {
-        abort();
-    }
+    sockdiag_notice_parse(data, size, &tcp, &udp, &gone);
     portset_add_all(&both, &tcp, PORT_CONTAINER);
     portset_add_all(&both, &udp, PORT_SOCKET);
     portset_seal(&both);
