@@ -138,12 +138,12 @@ test_a_program_that_writes_does_not_notice_what_dies() {
 	local writer=$!
 	wait_line "$TMP/digest" begun 20
 	kill -KILL "$(server_pid "$SHARED" | head -1)" "$(server_pid "$SHARED" | tail -1)"
-	wait_readable "$SEEN/file" 10
+	wait_readable "$SEEN/file" 30
 	kill -USR1 "$(cat "$LIMA_HOME/vm/qemu.pid")" # cuts the port
-	wait_readable "$SEEN/file" 10
+	wait_readable "$SEEN/file" 30
 	kill -KILL "$(cat "$LIMA_HOME/vm/ha.pid")"
 	expect 0 limactl start --tty=false vm
-	wait_readable "$SEEN/file" 10
+	wait_readable "$SEEN/file" 30
 	wait "$writer" || fail "the writer failed: $(cat "$TMP/writer.err")"
 	[ "$(tail -1 "$TMP/digest")" = "$(sha256sum <"$SHARED/written" | cut -d' ' -f1)" ] || fail "the file is another one"
 	[ "$(state "$SEEN")" = mounted ] || fail "state: $(state "$SEEN")"
