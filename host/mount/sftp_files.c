@@ -11,8 +11,8 @@
 #include "base/alloc.h"
 #include "mount/contents.h"
 
-#define FILE_MODE    0644 /* where the guest does not say */
-#define CREATE_TRIES 64
+#define FILE_MODE    0644       /* where the guest does not say */
+#define CREATE_TRIES 10000      /* against somebody who makes and removes it all the time */
 #define NOBODY       UINT32_MAX /* as for chown(2): not to be changed */
 
 /* --- opening --- */
@@ -51,6 +51,13 @@ static int open_file(struct sftp_job *job, int flags)
     return r < 0 ? r : contents_open(path_fd, flags, tree_writable(server->tree));
 }
 
+static bool is_link(int dir, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+}
+
 static int create_file(struct sftp_job *job, int flags)
 {
     const struct sftp_attrs *attrs = &job->req->attrs;
@@ -64,13 +71,13 @@ static int create_file(struct sftp_job *job, int flags)
     if (dir < 0) {
         return dir == -EBUSY ? -EISDIR : dir;
     }
-    do { /* what is there may have gone when it is opened, unless it is a link that leads nowhere */
+    do { /* what is there may have gone when it is opened */
         fd = tree_open_at(job->server->tree, dir, name, flags | O_CREAT | O_EXCL, mode);
         if (fd != -EEXIST || job->req->number & SFTP_OPEN_EXCL) {
             return fd;
         }
         fd = open_file(job, flags);
-    } while (fd == -ENOENT && --tries);
+    } while (fd == -ENOENT && !is_link(dir, name) && --tries);
     return fd;
 }
 
