@@ -142,6 +142,7 @@ static int take_preamble(struct fileserver *fs)
         return -EBADMSG;
     }
     buf_drop(&fs->in, sizeof(preamble));
+    restart(fs); /* not earlier: what happens until now is told to nobody */
     fs->greeted = true;
     return greet(fs, &preamble);
 }
@@ -299,7 +300,6 @@ static void on_listen_ready(evutil_socket_t listen_fd, short what, void *arg)
         return;
     }
     disconnect(fs);
-    restart(fs);
     fs->fd = fd;
     fs->io = loop_io_new(fs->loop, fd, EV_READ, on_connection_ready, fs);
 }

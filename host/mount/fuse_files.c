@@ -246,7 +246,7 @@ static bool may_be_later(const struct fuse_job *job)
     return job->server->disk && disk_has_room(job->server->disk);
 }
 
-/* Takes @take_fd; -1 with errno set is fine, and is what is returned then. */
+/* Takes @take_fd, which may be -1 with errno set: that is what is returned then. */
 static int do_later(struct fuse_job *job, enum disk_kind kind, int take_fd, size_t size,
                     off_t offset)
 {
