@@ -41,7 +41,9 @@ DEVICES=$TMP/devices # apart: a touch there is a change of attributes to a mount
 SEEN="/home/tester.guest/shared folder"
 
 write_template() {
-    mkdir -p "$SHARED" "$DEVICES"
+    # What is there from the start is held by the guest agent before anybody can watch it.
+    mkdir -p "$SHARED" "$DEVICES/touched/old/folder"
+    echo one >"$DEVICES/touched/old/folder/file"
     echo "from the host" >"$SHARED/file"
     echo "from the host" >"$DEVICES/file"
     cat >"$TMP/a.yaml" <<YAML
@@ -314,8 +316,6 @@ test_watchers_of_devices_see_a_touch() {
 
     guest grep -q '/mnt/by-virtiofs virtiofs' /proc/mounts && tops="$tops /mnt/by-virtiofs"
     cp "$here/mounts_touches.py" "$SHARED/"
-    mkdir -p "$DEVICES/touched/old/folder"
-    echo one >"$DEVICES/touched/old/folder/file"
     for top in $tops; do
         guest sudo python3 -u "$SEEN/mounts_touches.py" "$top/touched" >"$TMP/touches.${top##*/}" &
         pids="$pids $!"
